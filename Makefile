@@ -1,0 +1,59 @@
+# The README's commands. Every target is safe to repeat and quick the second time.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+EXTRAS := train,eval,quantize,hub,report,dev
+TORCH := $(shell grep '^torch==' constraints.txt)
+SLOW := (slow or vllm or gpu or ray or browser or network) and not soak
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-all lint format soak perf clean distclean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.stamp  ## make .venv and install evalkit with everything but vLLM
+
+# torch comes first and alone: pinned it can resolve to a small CPU build that an index offers,
+# while as somebody's dependency it would take gigabytes of CUDA packages.
+.venv/.stamp: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("evalkit needs Python 3.11 or later: make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv: a minute or two"
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(BIN)/python -m pip install -qq '$(TORCH)'
+	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+quickstart: setup  ## train, evaluate, quantize, write up and publish the pocket model
+	$(BIN)/evalkit train-and-publish recipes/quickstart.yaml
+
+test: setup  ## the quick tests: offline, CPU, minutes
+	$(BIN)/pytest
+
+test-all: setup  ## the slow tests, and those that need what this machine may have
+	$(BIN)/pytest -m '$(SLOW)'
+
+lint: setup  ## check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup  ## format, and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+soak: setup  ## kill the quickstart at random moments and compare what comes out
+	$(BIN)/pytest -m soak -s --timeout=0
+
+perf: setup  ## performance measurements; SCRIPT=perf/one.py runs a single one
+	@set -e; for script in $(or $(SCRIPT),$(wildcard perf/*.py)); do \
+	    echo "== $$script"; $(BIN)/python $$script; done
+
+clean:  ## remove caches and build outputs, keep .venv and runs
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean  ## remove .venv too
+	rm -rf .venv

@@ -1,0 +1,1 @@
+"""Evaluation suites: each file with a `PLUGIN` line measures one checkpoint on one of them."""

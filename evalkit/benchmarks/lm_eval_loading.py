@@ -1,0 +1,64 @@
+"""Loads the harness's tasks with our shots, and says plainly when their data cannot be had.
+
+Imported lazily: it needs lm_eval and datasets.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+from datasets.exceptions import DatasetsError
+
+from evalkit.errors import PrerequisiteError, RecipeError
+
+
+class TaskLoader:
+    """Stands for a TaskManager in `simple_evaluate`, which takes its tasks from `load`.
+
+    shots: few-shot examples by name of a task, group or tag; others keep their own default.
+    """
+
+    def __init__(self, manager: Any, shots: Mapping[str, int]) -> None:
+        self._manager = manager
+        self._shots = shots
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._manager, name)
+
+    def load(self, names: Sequence[str]) -> Any:
+        """All tasks and groups, as TaskManager gives them.
+
+        Raises:
+            PrerequisiteError: a dataset can be neither fetched nor found on this machine.
+        """
+        return self._manager.load([item for name in names for item in self._load_one(name)])
+
+    def _load_one(self, name: str) -> list[Any]:
+        try:
+            loaded = self._manager.load([name])
+        except (OSError, httpx.HTTPError, DatasetsError) as error:
+            raise PrerequisiteError(
+                f"the data of task {name} cannot be loaded: {_first_line(error)}",
+                "check the network (HF_HUB_OFFLINE must not be set), or fetch the data beforehand;"
+                " a gated dataset needs a token (hf auth login)",
+            ) from error
+        if name in self._shots:
+            for task in loaded["tasks"].values():
+                _set_shots(task, self._shots[name], named=task.task_name == name)
+        group = loaded["groups"].get(name)
+        return list(loaded["tasks"].values()) if group is None else [group]
+
+
+def _set_shots(task: Any, shots: int, *, named: bool) -> None:
+    # A task whose definition says 0 is always asked so: its prompt holds its examples already.
+    if task.get_config("num_fewshot") != 0:
+        task.set_config(key="num_fewshot", value=shots)
+    elif named and shots:
+        raise RecipeError(
+            f"task {task.task_name} is always asked without few-shot examples, not with {shots}",
+            "set its num_fewshot to 0",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

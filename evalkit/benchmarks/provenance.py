@@ -1,0 +1,70 @@
+"""What every result says about how it was made."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from evalkit.records import Score
+from evalkit.roles import BenchmarkContext
+from evalkit.stats import Interval
+
+
+def template_digest(tokenizer: Any) -> str | None:
+    """sha256 of the tokenizer's chat template, None where it has none."""
+    template = getattr(tokenizer, "chat_template", None)
+    if not template:
+        return None
+    text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions of the packages that are there."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def common(context: BenchmarkContext, *packages: str) -> dict[str, Any]:
+    """The provenance every suite has: seed, template, engine versions."""
+    return {
+        "seed": context.seed,
+        "chat_template_sha256": template_digest(context.tokenizer),
+        "versions": versions("torch", "transformers", *packages),
+    }
+
+
+def measured(task: str, metric: str, interval: Interval, scale: Any, **facts: Any) -> Score:
+    """The Score of an interval that is already on `scale`."""
+    return Score(
+        task=task,
+        metric=metric,
+        value=interval.value,
+        n=interval.n,
+        scale=scale,
+        stderr=interval.stderr,
+        ci_low=interval.low,
+        ci_high=interval.high,
+        **facts,
+    )
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Writes indented JSON, equal values giving equal bytes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    file.write_text(text + "\n", encoding="utf-8")
+
+
+def write_jsonl(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes one JSON object per line, in the given order."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    file.write_text("".join(lines), encoding="utf-8")

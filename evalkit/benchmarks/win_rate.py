@@ -1,0 +1,86 @@
+"""AlpacaEval's numbers from recorded preferences: pure functions, no model and no judge."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from evalkit.errors import ScoreError
+from evalkit.stats import Interval, mean_interval
+
+DRAW = 1.5
+
+
+class WinRateSummary(NamedTuple):
+    """AlpacaEval's head-to-head numbers; rates in percent.
+
+    n_total: judged items; n_missing: items without a preference.
+    avg_length: mean output length in characters, cut to a whole number as published.
+    """
+
+    win_rate: float
+    standard_error: float | None
+    n_wins: int
+    n_wins_base: int
+    n_draws: int
+    n_total: int
+    discrete_win_rate: float
+    avg_length: int
+    n_missing: int
+
+
+def win_rate_summary(preferences: Sequence[float | None], lengths: Sequence[int]) -> WinRateSummary:
+    """The numbers of one model against the baseline.
+
+    preferences: from 1 (the baseline surely wins) to 2 (the model surely wins);
+        0 and 1.5 are draws; None or NaN is a failed judgement.
+    lengths: characters of each of the model's outputs.
+
+    Source: tatsu-lab/alpaca_eval, metrics/helpers.py (release 0.6.6).
+
+    Raises:
+        ScoreError: no preference is usable, or one lies outside its range.
+    """
+    judged = preferred(preferences)
+    wins = sum(value > 0.5 for value in judged)
+    losses = sum(value < 0.5 for value in judged)
+    discrete = [round(value) if value != 0.5 else 0.5 for value in judged]
+    rate = mean_interval(judged).scaled(100)
+    return WinRateSummary(
+        win_rate=rate.value,
+        standard_error=rate.stderr,
+        n_wins=wins,
+        n_wins_base=losses,
+        n_draws=len(judged) - wins - losses,
+        n_total=len(judged),
+        discrete_win_rate=100 * sum(discrete) / len(judged),
+        avg_length=int(np.mean(lengths)) if len(lengths) else 0,
+        n_missing=len(preferences) - len(judged),
+    )
+
+
+def win_rate_interval(preferences: Sequence[float | None]) -> Interval:
+    """The win rate in percent with its Student interval, kept within 0 and 100."""
+    return mean_interval(preferred(preferences)).scaled(100).clipped(0, 100)
+
+
+def preferred(preferences: Sequence[float | None]) -> list[float]:
+    """Win probabilities (0..1) of the judged items, failed judgements left out."""
+    judged = [_win_probability(value) for value in preferences if not is_missing(value)]
+    if not judged:
+        raise ScoreError("no item has a preference: there is no win rate", "look at the judge")
+    return judged
+
+
+def is_missing(preference: float | None) -> bool:
+    """Whether a preference is that of a failed judgement."""
+    return preference is None or math.isnan(preference)
+
+
+def _win_probability(preference: float | None) -> float:
+    assert preference is not None
+    preference = DRAW if preference == 0 else float(preference)
+    if not 1 <= preference <= 2:
+        raise ScoreError(f"a preference of {preference} is none: they go from 1 to 2")
+    return preference - 1

@@ -1,0 +1,1 @@
+"""Builders: plug-ins that make a base checkpoint from nothing, one file each."""

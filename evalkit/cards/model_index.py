@@ -1,0 +1,116 @@
+"""The `model-index` of a card, built by our own code: the Hub library merges entries that differ.
+
+A score gets the field's conventional name only where task, shots, items and
+settings are the conventional ones; otherwise it stands under its own.
+Source: github.com/huggingface/hub-docs, modelcard.md; entries as stored cards have them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from evalkit.cards import sources, values
+from evalkit.cards.evaluation import harness
+from evalkit.cards.links import endpoint, results_folder
+from evalkit.family import Family, Member
+from evalkit.leaderboard import Column, conventional_columns, label
+from evalkit.records import ResultSet, Score
+from evalkit.standings import judge_name, number
+
+DECIMALS = 2
+TASK = {"type": "text-generation", "name": "Text Generation"}
+
+
+class _Entry(NamedTuple):
+    """One score with the `dataset` it goes under."""
+
+    dataset: dict[str, Any]
+    metric: dict[str, Any]
+    source: dict[str, str]
+
+
+def model_index(family: Family, member: Member) -> list[dict[str, Any]]:
+    """The one-item list of the front matter; empty where nothing was measured."""
+    groups: dict[str, dict[str, Any]] = {}
+    for result in member.results:
+        for entry in _entries(family, member, result):
+            key = json.dumps([entry.dataset, entry.source], sort_keys=True)
+            group = groups.setdefault(key, {"task": dict(TASK), "dataset": entry.dataset})
+            group.setdefault("metrics", []).append(entry.metric)
+            if entry.source:
+                group["source"] = entry.source
+    results = _distinct(list(groups.values()))
+    return [{"name": member.title, "results": results}] if results else []
+
+
+def _entries(family: Family, member: Member, result: ResultSet) -> Iterator[_Entry]:
+    made_by = harness(family, result)
+    source = _source(family, member, result, made_by)
+    for score in result.scores:
+        column = _conventional(result, score)
+        if column is not None and column.model_index is not None:
+            entry = column.model_index
+            dataset = entry.dataset.model_dump(exclude_none=True)
+            kind, name = entry.metric.type, entry.metric.name
+        else:
+            dataset = _own_dataset(result, score, made_by)
+            kind, name = score.metric, label("metrics", score.metric).replace("_", " ")
+        yield _Entry(dataset, _metric(score, kind, name), source)
+
+
+def _conventional(result: ResultSet, score: Score) -> Column | None:
+    return next(
+        (
+            column
+            for column in conventional_columns()
+            if column.benchmark == result.benchmark and column.admits(score)
+        ),
+        None,
+    )
+
+
+def _own_dataset(result: ResultSet, score: Score, made_by: str) -> dict[str, Any]:
+    args = {**values.portable(score.settings), "harness": made_by}
+    judge = judge_name(values.portable(result.provenance))
+    if judge:
+        args["judge"] = judge
+    kind = score.task.replace("/", "_")  # with a slash it would read as a Hub data set
+    return {"name": label("tasks", score.task), "type": kind, "args": args}
+
+
+def _metric(score: Score, kind: str, name: str | None) -> dict[str, Any]:
+    args: dict[str, Any] = {"n": score.n, "missing": score.missing, "scale": score.scale}
+    if score.stderr is not None:
+        args["stderr"] = _rounded(score.stderr)
+    if score.ci_low is not None and score.ci_high is not None:
+        args["confidence_interval_95"] = [_rounded(score.ci_low), _rounded(score.ci_high)]
+    named = {"name": name} if name else {}
+    return {"type": kind, "value": _rounded(score.value), **named, "args": args}
+
+
+def _rounded(value: float) -> float:
+    return float(number(value, DECIMALS))
+
+
+def _source(family: Family, member: Member, result: ResultSet, made_by: str) -> dict[str, str]:
+    """Who measured it: we did. Without an address there can be no source at all."""
+    hub = endpoint(family)
+    if hub and family.published and member.repo_id:
+        url = f"{hub}/{member.repo_id}/tree/main/{results_folder(result.benchmark)}"
+    else:
+        url = sources.benchmark(result.benchmark).get("url", "")
+    return {"name": f"{made_by} (self-reported)", "url": url} if url else {}
+
+
+def _distinct(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Gives groups that readers would merge (type, config and split alike) their own `config`."""
+    seen: dict[str, int] = {}
+    for group in groups:
+        dataset = group["dataset"]
+        key = json.dumps([dataset["type"], dataset.get("config"), dataset.get("split")])
+        seen[key] = seen.get(key, 0) + 1
+        if seen[key] > 1:
+            dataset["config"] = f"{dataset.get('config', 'settings')}-{seen[key]}"
+    return groups

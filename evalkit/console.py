@@ -1,0 +1,113 @@
+"""What people see on stderr: progress and messages; stdout is left to results.
+
+Bars on a terminal, one line per 30 s in a log file, silent on every rank but 0.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from evalkit.errors import EvalkitError
+
+if TYPE_CHECKING:
+    from evalkit.roles import Progress
+
+LOG_INTERVAL_S = 30.0
+
+
+def is_rank_zero() -> bool:
+    """Whether this process may speak: rank 0 of a distributed run, or a run of one process."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(message: str) -> None:
+    """Prints one line to stderr."""
+    if is_rank_zero():
+        print(message, file=sys.stderr, flush=True)
+
+
+def print_error(error: EvalkitError) -> None:
+    """Prints an error for people: what is wrong, every single problem, what to do."""
+    print(f"error: {error.message}", file=sys.stderr)
+    for problem in getattr(error, "problems", ()):
+        where = f"{problem.where}: " if problem.where else ""
+        print(f"  {where}{problem.message}", file=sys.stderr)
+        if problem.hint:
+            print(f"    hint: {problem.hint}", file=sys.stderr)
+    if error.hint:
+        print(f" hint: {error.hint}", file=sys.stderr)
+
+
+def no_progress(done: int, total: int, note: str = "") -> None:
+    """A Progress that shows nothing."""
+
+
+@contextmanager
+def progress_line(title: str) -> Iterator[Progress]:
+    """A Progress for one step: a live bar on a terminal, timed lines elsewhere."""
+    if not is_rank_zero():
+        yield no_progress
+    elif sys.stderr.isatty():
+        with _bar(title) as progress:
+            yield progress
+    else:
+        yield _TimedLines(title)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns: list[Any] = [
+        TextColumn("  {task.description:<28}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    ]
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(title, total=None, note="")
+
+        def progress(done: int, total: int, note: str = "") -> None:
+            bars.update(task, completed=done, total=total, note=note)
+
+        yield progress
+
+
+class _TimedLines:
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.last_s = time.monotonic()
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self.last_s >= LOG_INTERVAL_S:
+            self.last_s = now
+            say(f"  {self.title}: {done}/{total} {note}".rstrip())
+
+
+@contextmanager
+def no_foreign_bars() -> Iterator[None]:
+    """A block in which libraries draw no tqdm bars of their own; needs tqdm.
+
+    TQDM_DISABLE is not enough: some pass `disable` themselves.
+    """
+    import tqdm  # type: ignore[import-untyped]
+
+    original = tqdm.std.tqdm.__init__
+
+    def disabled(self: Any, *args: Any, **options: Any) -> None:
+        original(self, *args, **{**options, "disable": True})
+
+    tqdm.std.tqdm.__init__ = disabled
+    try:
+        yield
+    finally:
+        tqdm.std.tqdm.__init__ = original

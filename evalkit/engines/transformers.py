@@ -1,0 +1,189 @@
+"""Generates with plain transformers, in batches fixed by the request list; runs anywhere."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from evalkit import rendering, roles
+from evalkit.errors import RecipeError, ScoreError
+from evalkit.records import Response
+from evalkit.roles import Engine, GenerationRequest, LoadedModel, Progress, Sampling
+
+CPU_ROWS = 256
+GPU_ROWS = 128
+PREFILL_TOKENS = 65536  # padded prompt tokens of a batch
+_STOP_WINDOW = 16  # tokens decoded beyond a stop string's characters when looking for it
+
+
+class TransformersEngine(Engine):
+    """Batched sampling with a KV cache; prompts of similar length share a batch.
+
+    Serves the model given to `attach`. A batch is closed under re-batching: generating its
+    requests alone gives the same responses, which is what a resumed run relies on.
+    """
+
+    class Options(roles.Options):
+        """Settings of the transformers engine."""
+
+        batch_rows: Annotated[int, Field(ge=1)] | None = Field(
+            None, description="responses generated at a time; default by device"
+        )
+
+    requires = (("torch", "train"), ("transformers", "train"))
+    options: Options
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self._loaded: LoadedModel | None = None
+        self._end_ids: frozenset[int] = frozenset()
+
+    def attach(self, loaded: LoadedModel) -> TransformersEngine:
+        self._loaded = loaded
+        self._end_ids = end_token_ids(loaded)
+        return self
+
+    @property
+    def tokenizer(self) -> Any:
+        return self._model_and_tokenizer().tokenizer
+
+    def identity(self) -> Mapping[str, Any]:
+        from transformers import __version__
+
+        model = self._model_and_tokenizer().model
+        return {
+            "engine": "transformers",
+            "version": __version__,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "attention": model.config._attn_implementation,
+        }
+
+    def batches(self, requests: Sequence[GenerationRequest]) -> list[list[int]]:
+        most = self.options.batch_rows or (CPU_ROWS if self._on_cpu() else GPU_ROWS)
+        lengths = [len(request.prompt_token_ids) for request in requests]
+        order = sorted(range(len(requests)), key=lambda index: (-lengths[index], index))
+        batches: list[list[int]] = []
+        rows = width = 0
+        for index in order:
+            count = requests[index].n
+            padded = (len(batches[-1]) + 1) * width if batches else 0
+            if not batches or rows + count > most or padded > PREFILL_TOKENS:
+                batches.append([])
+                rows, width = 0, lengths[index]
+            batches[-1].append(index)
+            rows += count
+        return batches
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], sampling: Sampling, progress: Progress
+    ) -> list[tuple[Response, ...]]:
+        """`n` responses for each request, in request order.
+
+        Raises:
+            ScoreError: a prompt is empty, or leaves no room in the model's context.
+        """
+        answers: list[tuple[Response, ...]] = [()] * len(requests)
+        done = 0
+        for batch in self.batches(requests):
+            chosen = [requests[index] for index in batch]
+            for index, answer in zip(batch, self._generate_batch(chosen, sampling), strict=True):
+                answers[index] = answer
+            done += len(batch)
+            progress(done, len(requests), "generating")
+        return answers
+
+    def close(self) -> None:
+        self._loaded = None
+
+    def _generate_batch(
+        self, requests: Sequence[GenerationRequest], sampling: Sampling
+    ) -> list[tuple[Response, ...]]:
+        from evalkit.engines.decoding import Row, decode_rows
+
+        model, tokenizer = self._model_and_tokenizer()
+        rooms = self._rooms(requests, sampling.max_new_tokens)
+        rows = [
+            [
+                Row(
+                    random.Random(f"{request.seed} sample {number}"),
+                    _stop_check(tokenizer, request.stop),
+                )
+                for number in range(request.n)
+            ]
+            for request in requests
+        ]
+        # Prompts with less room than the rest decode apart: together, their own early end would be
+        # everyone's, or the others' padding would push the cache beyond the model's context.
+        for room in sorted(set(rooms), reverse=True):
+            chosen = [index for index, own in enumerate(rooms) if own == room]
+            decode_rows(
+                model,
+                [requests[index].prompt_token_ids for index in chosen],
+                [rows[index] for index in chosen],
+                sampling._replace(max_new_tokens=room),
+                self._end_ids,
+            )
+        return [
+            tuple(_response(tokenizer, row.token_ids, row.finished, request.stop) for row in group)
+            for request, group in zip(requests, rows, strict=True)
+        ]
+
+    def _rooms(self, requests: Sequence[GenerationRequest], wanted: int) -> list[int]:
+        """New tokens that each prompt has room for, at most those wanted."""
+        lengths = [len(request.prompt_token_ids) for request in requests]
+        if not all(lengths):
+            raise ScoreError("a prompt without tokens cannot be continued")
+        context = getattr(self._model_and_tokenizer().model.config, "max_position_embeddings", None)
+        if context is None:
+            return [wanted] * len(lengths)
+        if max(lengths) >= context:
+            raise ScoreError(
+                f"a prompt of {max(lengths)} tokens fills the model's context of {context}",
+                "shorten the prompt (fewer few-shot examples), or use a model with longer context",
+            )
+        return [min(wanted, context - length) for length in lengths]
+
+    def _on_cpu(self) -> bool:
+        return self._loaded is None or self._loaded.model.device.type == "cpu"
+
+    def _model_and_tokenizer(self) -> LoadedModel:
+        if self._loaded is None:
+            raise RecipeError("the transformers engine serves no model yet", "call attach first")
+        return self._loaded
+
+
+def end_token_ids(loaded: LoadedModel) -> frozenset[int]:
+    """Every token that ends a response: the model's, the tokenizer's and the template's."""
+    model, tokenizer = loaded
+    declared = getattr(model.generation_config, "eos_token_id", None)
+    listed = declared if isinstance(declared, list | tuple) else [declared]
+    own = [tokenizer.eos_token_id, rendering.end_of_turn_id(tokenizer)]
+    return frozenset(int(token_id) for token_id in [*listed, *own] if token_id is not None)
+
+
+def _stop_check(tokenizer: Any, stop: Sequence[str]) -> Callable[[list[int]], bool]:
+    if not stop:
+        return lambda token_ids: False
+    window = max(map(len, stop)) + _STOP_WINDOW
+
+    def found(token_ids: list[int]) -> bool:
+        recent = rendering.decode(tokenizer, token_ids[-window:])
+        return any(text in recent for text in stop)
+
+    return found
+
+
+def _response(
+    tokenizer: Any, token_ids: Sequence[int], finished: bool, stop: Sequence[str]
+) -> Response:
+    text = rendering.decode(tokenizer, token_ids)
+    places = [place for place in map(text.find, stop) if place >= 0]
+    if places:
+        text = text[: min(places)]
+    return Response(text, tuple(token_ids), "stop" if finished or places else "length")
+
+
+PLUGIN = TransformersEngine

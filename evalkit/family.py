@@ -1,0 +1,110 @@
+"""A family of models as cards, tables and publishing see it: members, scores, how each was made.
+
+`pipeline` gathers it from receipts; it holds no number that is not in a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from evalkit.records import Checkpoint, Comparison, ResultSet
+
+MemberKind = Literal["base", "iteration", "variant"]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a checkpoint's own files say about it.
+
+    size_bytes: of all weight files; linear_bytes: of the quantizable linear layers alone.
+    """
+
+    architecture: str
+    parameters: int
+    context_length: int
+    size_bytes: int
+    linear_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """How one iteration was trained.
+
+    method: plug-in name; options, settings, sampling: as resolved from the recipe.
+    prompts: how many prompts were asked; examples: how many survived; dropped: reason -> count.
+    judge: identity, where one was asked; facts: other counts (responses, order bias...).
+    """
+
+    method: str
+    options: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    data: Mapping[str, Any]
+    prompts: int
+    examples: int
+    sampling: Mapping[str, Any] | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    judge: Mapping[str, Any] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VariantFacts:
+    """How a variant was quantized: scheme name, its label for people, bits, options, tags."""
+
+    scheme: str
+    label: str
+    bits: int
+    tags: tuple[str, ...]
+    options: Mapping[str, Any]
+    calibration_samples: int = 0
+
+
+@dataclass(frozen=True)
+class Member:
+    """One checkpoint of a family with all that its card says.
+
+    title: its name for people (`Pocket-SPPO-Iter2`); repo_id: `namespace/title`, None if
+        it is not published by this run (a base that came from elsewhere).
+    built: plain words on how a base was built by evalkit, empty otherwise.
+    """
+
+    checkpoint: Checkpoint
+    kind: MemberKind
+    title: str
+    repo_id: str | None
+    model: ModelFacts
+    results: tuple[ResultSet, ...] = ()
+    iteration: int | None = None
+    training: TrainingFacts | None = None
+    variant: VariantFacts | None = None
+    superseded_by: str | None = None
+    built: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """All members in the order base, iterations, variants.
+
+    card: the recipe's card section as plain values; recipe: the whole resolved recipe.
+    base_source: the Hub id (or path) of the base, None if evalkit built it.
+    comparisons: of each member with its parent and with the base.
+    versions: package name -> version of what made it.
+    """
+
+    name: str
+    members: tuple[Member, ...]
+    comparisons: tuple[Comparison, ...]
+    card: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    base_source: str | None
+    versions: Mapping[str, str]
+    published: bool
+
+    def member(self, name: str) -> Member:
+        """The member whose checkpoint has this family name; KeyError if there is none."""
+        for member in self.members:
+            if member.checkpoint.name == name:
+                return member
+        raise KeyError(name)

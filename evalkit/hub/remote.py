@@ -1,0 +1,123 @@
+"""What is on the Hub now, and whether it is what a plan says; asks only, changes nothing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evalkit.errors import PublishError
+from evalkit.hub.client import HubTarget, transport_errors
+from evalkit.hub.plan import ReleasePlan
+from evalkit.hub.receipts import Receipt
+
+TRAILER = "Published-by: evalkit"
+_AUTOMATIC = ".gitattributes"
+Action = Literal["create", "update", "unchanged", "refuse"]
+
+
+@dataclass(frozen=True)
+class RemoteRepo:
+    """A repository as it is: head commit, privacy, and path -> (size, LFS sha256, git id)."""
+
+    head: str
+    private: bool
+    files: dict[str, tuple[int, str, str]]
+    ours: bool
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What publishing a plan would do, and why it is refused if it is."""
+
+    plan: ReleasePlan
+    action: Action
+    remote: RemoteRepo | None
+    reason: str = ""
+
+
+def look(api: Any, repo_id: str, kind: str) -> RemoteRepo | None:
+    """The repository as it is now, None where there is none."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        info = api.repo_info(repo_id, repo_type=kind)
+    except RepositoryNotFoundError:
+        return None
+    commits = api.list_repo_commits(repo_id, repo_type=kind, revision=info.sha)
+    ours = bool(commits) and TRAILER in commits[0].message
+    return RemoteRepo(info.sha, bool(info.private), files_at(api, repo_id, kind, info.sha), ours)
+
+
+def files_at(api: Any, repo_id: str, kind: str, revision: str) -> dict[str, tuple[int, str, str]]:
+    """Path -> (size in bytes, sha256 if it is an LFS file, git id) at a revision."""
+    entries = api.list_repo_tree(repo_id, repo_type=kind, revision=revision, recursive=True)
+    return {
+        entry.path: (entry.size, entry.lfs.sha256 if entry.lfs else "", entry.blob_id)
+        for entry in entries
+        if hasattr(entry, "blob_id")
+    }
+
+
+def differences(plan: ReleasePlan, there: dict[str, tuple[int, str, str]]) -> list[str]:
+    """One line for each file that is missing, other, or too many on the Hub."""
+    lines = []
+    for file in plan.files:
+        size, sha256, git_oid = there.get(file.path, (-1, "", ""))
+        if size < 0:
+            lines.append(f"{file.path} is not there")
+        elif (file.sha256 != sha256) if sha256 else (file.git_oid != git_oid):
+            lines.append(f"{file.path} is another")
+    return lines + [f"{path} is there too" for path in surplus(plan, there)]
+
+
+def surplus(plan: ReleasePlan, there: dict[str, tuple[int, str, str]]) -> list[str]:
+    """Files on the Hub that the plan does not hold."""
+    return sorted(set(there) - {file.path for file in plan.files} - {_AUTOMATIC})
+
+
+def outlook(api: Any, plan: ReleasePlan, receipt: Receipt | None, private: bool) -> Outlook:
+    """What publishing `plan` would do now."""
+    remote = look(api, plan.repo_id, plan.kind)
+    if remote is None:
+        return Outlook(plan, "create", None)
+    if private and not remote.private:
+        return Outlook(plan, "refuse", remote, "it is public, and a private one was asked for")
+    if not differences(plan, remote.files):
+        return Outlook(plan, "unchanged", remote)
+    fresh = set(remote.files) <= {_AUTOMATIC}
+    known = receipt is not None and remote.head in (receipt.commit, receipt.parent)
+    if fresh or known or remote.ours:
+        return Outlook(plan, "update", remote)
+    return Outlook(plan, "refuse", remote, "its newest commit was not made by evalkit")
+
+
+@contextmanager
+def hub_errors(target: HubTarget, doing: str) -> Iterator[None]:
+    """Turns what the client raises into a PublishError that says what was being done."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        raise PublishError(
+            f"{doing}: {target.endpoint} answered {_first(error)}", _hint(status)
+        ) from error
+    except transport_errors() as error:
+        raise PublishError(f"{doing}: cannot reach {target.endpoint}: {error}", _hint(0)) from error
+    except (RuntimeError, ValueError) as error:
+        # The client wraps failed uploads of large files in RuntimeError, odd answers in ValueError.
+        cause = f" ({_first(error.__cause__)})" if error.__cause__ else ""
+        raise PublishError(f"{doing}: {_first(error)}{cause}", _hint(0)) from error
+
+
+def _first(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400]
+
+
+def _hint(status: int) -> str:
+    if status in (401, 403):
+        return "use a token that may write there (`hf auth login`, or HF_TOKEN)"
+    if status == 412:
+        return "someone else committed meanwhile: look at the repository, then publish again"
+    return "publish again: it goes on where it stopped"

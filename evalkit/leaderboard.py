@@ -1,0 +1,250 @@
+"""What a leaderboard shows: columns of benchmark, task and metric, read from `leaderboards/*.yaml`.
+
+Where none is named, the shipped definition that fits what was measured is taken,
+or one is derived: the first score of every task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from evalkit import resources
+from evalkit.errors import CardError, did_you_mean
+from evalkit.family import Member
+from evalkit.records import Scale, Score
+
+MAX_COLUMNS = 6
+DECIMALS: Mapping[Scale, int] = {
+    "percent": 1,
+    "rating": 2,
+    "unit": 3,
+    "nats": 3,
+    "ratio": 3,
+    "count": 0,
+}
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class IndexDataset(_Closed):
+    """The `dataset` of a conventional `model-index` entry."""
+
+    name: str
+    type: str
+    config: str | None = None
+    split: str | None = None
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class IndexMetric(_Closed):
+    """The `metrics` item of a conventional `model-index` entry, without its value."""
+
+    type: str
+    name: str | None = None
+
+
+class IndexEntry(_Closed):
+    """How the field writes a score in `model-index`, where it has a convention."""
+
+    dataset: IndexDataset
+    metric: IndexMetric
+
+
+class Column(_Closed):
+    """One number per model.
+
+    task: its name; `*` stands for any edition (`mt_bench_pocket*`).
+    settings: what a score's settings must hold to belong here (`few_shot: 25`).
+    decimals: of the value and its interval; default by scale.
+    n: how many items the whole test set has; a score of other items does not belong here.
+    """
+
+    benchmark: str
+    task: str
+    metric: str
+    label: str = ""
+    decimals: int | None = Field(None, ge=0, le=6)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    n: int | None = Field(None, ge=1)
+    model_index: IndexEntry | None = None
+
+    @property
+    def heading(self) -> str:
+        """Task and metric, for people."""
+        return self.label or f"{label('tasks', self.task)}: {label('metrics', self.metric)}"
+
+    def score_of(self, member: Member) -> Score | None:
+        """The member's score for this column, None where it was not measured like this."""
+        for result in member.results:
+            for score in result.scores:
+                if result.benchmark == self.benchmark and self.admits(score):
+                    return score
+        return None
+
+    def admits(self, score: Score) -> bool:
+        """Whether a score of this benchmark is what the column means, settings included."""
+        alike = all(score.settings.get(key) == value for key, value in self.settings.items())
+        whole = self.n is None or score.n + score.missing == self.n
+        return alike and whole and self.covers(score.task) and score.metric == self.metric
+
+    def covers(self, task: str) -> bool:
+        """Whether a task of this name is the column's."""
+        return fnmatchcase(task, self.task)
+
+
+class Average(_Closed):
+    """The plain mean of some columns, named by their labels; empty unless all are there."""
+
+    label: str
+    of: tuple[str, ...] = Field(min_length=2)
+    decimals: int = Field(2, ge=0, le=6)
+
+
+class Definition(_Closed):
+    """A leaderboard: which columns, which averages, sorted by which of them (best first)."""
+
+    name: str
+    title: str
+    note: str = ""
+    columns: tuple[Column, ...]
+    averages: tuple[Average, ...] = ()
+    sort_by: str | None = None
+
+    @model_validator(mode="after")
+    def _labels_name_columns(self) -> Self:
+        headings = [column.heading for column in self.columns]
+        known = [*headings, *(average.label for average in self.averages)]
+        if len(set(known)) < len(known):
+            raise ValueError("two columns have the same label")
+        wanted = [name for average in self.averages for name in average.of]
+        for name in wanted:
+            if name not in headings:
+                raise ValueError(f"no column is labelled '{name}'")
+        if self.sort_by is not None and self.sort_by not in known:
+            raise ValueError(f"sort_by: no column is labelled '{self.sort_by}'")
+        return self
+
+
+def definition_names() -> tuple[str, ...]:
+    """The definitions that ship with evalkit, sorted."""
+    files = (entry.name for entry in resources.folder("leaderboards").iterdir())
+    return tuple(sorted(name[:-5] for name in files if name.endswith(".yaml")))
+
+
+def read_definition(name: str) -> Definition:
+    """A shipped definition by name, or one's own by the path of its YAML file.
+
+    Raises:
+        CardError: there is none of this name, or it is wrong.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise CardError(f"there is no leaderboard definition {name}")
+        return _parsed(path.read_text("utf-8"), name)
+    if name not in definition_names():
+        raise CardError(
+            f"no leaderboard is called '{name}'", did_you_mean(name, definition_names())
+        )
+    return _shipped(name)
+
+
+def definition_for(members: Sequence[Member]) -> Definition:
+    """The shipped definition that shows all tasks that were measured, else a derived one."""
+    measured = {
+        (result.benchmark, score.task)
+        for member in members
+        for result in member.results
+        for score in result.scores
+    }
+    fitting = [
+        definition
+        for definition in map(_shipped, definition_names())
+        if all(any(column.score_of(member) for member in members) for column in definition.columns)
+        and all(_shows(definition, benchmark, task) for benchmark, task in measured)
+    ]
+    return fitting[0] if fitting else derived(members)
+
+
+def _shows(definition: Definition, benchmark: str, task: str) -> bool:
+    columns = (column for column in definition.columns if column.benchmark == benchmark)
+    return any(column.covers(task) for column in columns)
+
+
+def derived(members: Sequence[Member]) -> Definition:
+    """The first score of every task, in the order met, at most `MAX_COLUMNS`.
+
+    The first tasks of all benchmarks come before the second ones, so that none is crowded out.
+    """
+    ranked: dict[tuple[str, str], tuple[int, Column]] = {}
+    for member in members:
+        for result in member.results:
+            for rank, score in enumerate(_headlines(result.scores)):
+                key = (result.benchmark, score.task)
+                column = Column(benchmark=result.benchmark, task=score.task, metric=score.metric)
+                ranked.setdefault(key, (rank, column))
+    kept = sorted(ranked.values(), key=lambda item: item[0])[:MAX_COLUMNS]
+    order = list(ranked)
+    columns = sorted((c for _, c in kept), key=lambda c: order.index((c.benchmark, c.task)))
+    return Definition(name="results", title="Results", columns=_told_apart(columns))
+
+
+def label(kind: str, name: str) -> str:
+    """What a benchmark, task, metric or scale is called in cards and tables."""
+    known = _labels().get(kind, {})
+    if name in known or kind != "tasks":
+        return known.get(name, name)
+    for suite, called in _labels()["benchmarks"].items():  # `mt_bench_pocket`: suite and edition
+        if name.startswith(f"{suite}_"):
+            return f"{called} ({name.removeprefix(f'{suite}_')})"
+    return name
+
+
+def conventional_columns() -> Iterator[Column]:
+    """All shipped columns whose `model-index` entry the field has a convention for."""
+    for definition in map(_shipped, definition_names()):
+        yield from (column for column in definition.columns if column.model_index)
+
+
+def _headlines(scores: Sequence[Score]) -> list[Score]:
+    first: dict[str, Score] = {}
+    for score in scores:
+        first.setdefault(score.task, score)
+    return list(first.values())
+
+
+def _told_apart(columns: Sequence[Column]) -> tuple[Column, ...]:
+    headings = [column.heading for column in columns]
+    return tuple(
+        column
+        if headings.count(column.heading) == 1
+        else column.model_copy(update={"label": f"{column.benchmark}: {column.heading}"})
+        for column in columns
+    )
+
+
+@cache
+def _labels() -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = yaml.safe_load(resources.template("labels.yaml"))
+    return found
+
+
+@cache
+def _shipped(name: str) -> Definition:
+    return _parsed(resources.leaderboard(f"{name}.yaml"), f"leaderboards/{name}.yaml")
+
+
+def _parsed(text: str, where: str) -> Definition:
+    try:
+        return Definition.model_validate(yaml.safe_load(text))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise CardError(f"{where} is no leaderboard definition: {error}") from error

@@ -1,0 +1,1 @@
+"""From a recipe to a published family: plans steps, checks everything first, runs, resumes."""

@@ -1,0 +1,121 @@
+"""Step `base`: the checkpoint that everything starts from, built here, found or fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import PrerequisiteError, Problem, RecipeError, missing_extra
+from evalkit.loading import check_folder, config_of, quick_state, stored_dtype, weights_digest
+from evalkit.pipeline import plugins
+from evalkit.pipeline.checkpoints import FOLDER
+from evalkit.pipeline.layout import BASE
+from evalkit.pipeline.step import RunOptions, Step, StepContext
+from evalkit.recipe import Base, Recipe
+from evalkit.roles import PluginRef
+from evalkit.rundir import RunDir
+
+
+def step(recipe: Recipe) -> Step:
+    """The step that provides the base checkpoint."""
+    if recipe.base.builder is not None:
+        return _build_step(recipe.base.builder)
+    return Step(
+        name=BASE,
+        kind="base",
+        title=f"find {recipe.base.model}",
+        settings={"model": recipe.base.model, "revision": recipe.base.revision},
+        needs=(),
+        work=lambda context: _find(context, recipe.base),
+        holds=_unchanged,
+    )
+
+
+def _build_step(builder: PluginRef) -> Step:
+    return Step(
+        name=BASE,
+        kind="base",
+        title=f"build a base model ({builder.name})",
+        settings={"builder": plugins.settings("builders", builder)},
+        needs=(),
+        work=lambda context: _build(context, builder),
+    )
+
+
+def _build(context: StepContext, builder: PluginRef) -> Mapping[str, Any]:
+    folder = context.empty_folder(FOLDER)
+    maker = plugins.make("builders", builder)
+    maker.build(folder, context.progress)
+    return {**_facts(context.recipe, folder), "description": dict(maker.description())}
+
+
+def _find(context: StepContext, base: Base) -> Mapping[str, Any]:
+    assert base.model is not None
+    where: dict[str, Any] = {"source": base.model}
+    if Path(base.model).is_dir():
+        folder = Path(base.model).resolve()
+    else:
+        folder, where["revision"] = _fetch(base.model, base.revision)
+    return {
+        **_facts(context.recipe, folder),
+        "path": str(folder),
+        "state": quick_state(folder),
+        **where,
+    }
+
+
+def _unchanged(run: RunDir, options: RunOptions) -> bool:
+    """Whether a found base still holds what it held: somebody may have trained in its folder."""
+    receipt = run.receipt(BASE)
+    assert receipt is not None
+    folder = Path(receipt.result["path"])
+    if not folder.is_dir():
+        return False
+    if quick_state(folder) == receipt.result["state"]:
+        return True
+    return bool(weights_digest(folder) == receipt.result["digest"])
+
+
+def _fetch(model: str, revision: str | None) -> tuple[Path, str]:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise missing_extra("huggingface_hub", "train") from error
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(
+            snapshot_download(
+                model, revision=revision, ignore_patterns=["*.pth", "*.gguf", "original/*"]
+            )
+        )
+    except HFValidationError as error:
+        raise RecipeError(
+            f"base.model: {model} is neither a folder nor a Hub id",
+            "give a folder written by save_pretrained, or an id such as mistralai/Mistral-7B-v0.1",
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise PrerequisiteError(
+            f"cannot fetch {model} from the Hub: {error}",
+            "check the id and the network; a gated model needs a token (hf auth login)",
+        ) from error
+    return folder, folder.name  # the cache names a snapshot's folder by its commit
+
+
+def _facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    check_folder(folder)
+    _check_variants(recipe, folder)
+    return {"digest": weights_digest(folder), "precision": stored_dtype(config_of(folder))}
+
+
+def _check_variants(recipe: Recipe, folder: Path) -> None:
+    """Now that the architecture is known: better here than after days of training."""
+    config = config_of(folder)
+    problems = [
+        Problem(f"variants  {ref.name}", problem.message, problem.hint)
+        for ref in recipe.variants
+        for problem in plugins.make("schemes", ref).check_model(config)
+    ]
+    if problems:
+        raise RecipeError("this model cannot be quantized as the recipe asks", problems=problems)

@@ -1,0 +1,117 @@
+"""Steps `eval-CHECKPOINT-BENCHMARK`: one checkpoint measured by one benchmark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evalkit.journal import Journal
+from evalkit.loading import file_digest
+from evalkit.pipeline import plugins
+from evalkit.pipeline.checkpoints import checkpoint_of, opened
+from evalkit.pipeline.journaled import JournaledEngine, JournaledJudge, JournaledScorer
+from evalkit.pipeline.layout import step_of
+from evalkit.pipeline.step import Step, StepContext
+from evalkit.recipe import Recipe
+from evalkit.records import ResultSet, dumps, from_json, to_json
+from evalkit.roles import BenchmarkContext, Engine, Judge, PluginRef, Scorer, Source
+
+RESULT = "result.json"
+SAMPLES = "samples.jsonl"
+RAW = "raw"
+JOURNAL = "journal.jsonl"
+
+
+def step_name(checkpoint: str, benchmark: PluginRef) -> str:
+    """Name of the step that measures a checkpoint."""
+    return f"eval-{checkpoint}-{benchmark.key}"
+
+
+def step(recipe: Recipe, checkpoint: str, ref: PluginRef) -> Step:
+    """The step that measures one checkpoint with one benchmark."""
+    benchmark = plugins.make("benchmarks", ref)
+    judge = recipe.evaluation.judge if "judge" in benchmark.needs else None
+    return Step(
+        name=step_name(checkpoint, ref),
+        kind="evaluate",
+        title=f"measure {checkpoint} with {benchmark.label}",
+        settings={
+            "benchmark": plugins.settings("benchmarks", ref),
+            "data": [open_source(ref).description()["digest"] for ref in benchmark.sources()],
+            "files": dict(benchmark.data_digests()),
+            "judge": plugins.settings("judges", judge) if judge else None,
+            "engine": plugins.settings("engines", recipe.engine),
+            "seed": recipe.seed,
+        },
+        needs=(step_of(recipe, checkpoint),),
+        work=lambda context: _measure(context, checkpoint, ref),
+    )
+
+
+def _measure(context: StepContext, name: str, ref: PluginRef) -> Mapping[str, Any]:
+    raw = context.folder / RAW
+    raw.mkdir(exist_ok=True)
+    result = plugins.make("benchmarks", ref).run(_benchmark_context(context, name, raw))
+    write_result(context.folder, result)
+    return {
+        "digest": file_digest(context.folder / RESULT),
+        "samples_digest": file_digest(context.folder / SAMPLES),
+    }
+
+
+def _benchmark_context(context: StepContext, name: str, raw: Path) -> BenchmarkContext:
+    checkpoint = checkpoint_of(context, name)
+    recipe, journal = context.recipe, Journal(context.scratch / JOURNAL)
+
+    def open_engine() -> Engine:
+        engine = plugins.make("engines", recipe.engine).attach(opened(checkpoint))
+        return JournaledEngine(engine, journal)
+
+    def open_scorer() -> Scorer:
+        from evalkit.scoring import CheckpointScorer
+
+        return JournaledScorer(CheckpointScorer(opened(checkpoint)), journal)
+
+    def open_judge() -> Judge:
+        assert recipe.evaluation.judge is not None  # preflight has seen to it
+        return JournaledJudge(plugins.make("judges", recipe.evaluation.judge), journal)
+
+    return BenchmarkContext(
+        checkpoint=checkpoint,
+        tokenizer=opened(checkpoint).tokenizer,
+        folder=raw,
+        seed=recipe.seed,
+        progress=context.progress,
+        open_engine=open_engine,
+        open_scorer=open_scorer,
+        open_judge=open_judge,
+        open_source=open_source,
+    )
+
+
+def open_source(ref: PluginRef) -> Source:
+    """The source that a benchmark's options refer to."""
+    source: Source = plugins.make("sources", ref)
+    return source
+
+
+def write_result(folder: Path, result: ResultSet) -> None:
+    """Writes `result.json` (without samples) and `samples.jsonl`."""
+    value = to_json(result)
+    samples = value.pop("samples")
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    (folder / RESULT).write_text(text + "\n", encoding="utf-8")
+    lines = "".join(dumps(sample) + "\n" for sample in samples)
+    (folder / SAMPLES).write_text(lines, encoding="utf-8")
+
+
+def read_result(folder: Path, with_samples: bool = False) -> ResultSet:
+    """The result set of a finished evaluation step, its samples only if asked for."""
+    value = json.loads((folder / RESULT).read_text("utf-8"))
+    samples: list[Any] = []
+    if with_samples:
+        with (folder / SAMPLES).open(encoding="utf-8") as lines:
+            samples = [json.loads(line) for line in lines]
+    return from_json(ResultSet, {**value, "samples": samples})

@@ -1,0 +1,186 @@
+"""Gathers the family from the receipts of its steps: the one thing that cards and tables read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evalkit import registry
+from evalkit.family import Family, Member, MemberKind, ModelFacts, TrainingFacts, VariantFacts
+from evalkit.loading import config_of
+from evalkit.pipeline import evaluation, plugins
+from evalkit.pipeline.checkpoints import checkpoint_of
+from evalkit.pipeline.comparison import NAME as COMPARE
+from evalkit.pipeline.comparison import read_comparisons
+from evalkit.pipeline.layout import (
+    BASE,
+    IterationSlot,
+    checkpoint_names,
+    final_checkpoint,
+    iterations,
+    step_of,
+    variant_name,
+)
+from evalkit.pipeline.responses import step_name as responses_step
+from evalkit.pipeline.step import StepContext
+from evalkit.pipeline.versions import merged
+from evalkit.quantize.size import checkpoint_bytes, linear_bytes, parameters
+from evalkit.recipe import Recipe, as_data
+from evalkit.records import Checkpoint, ResultSet
+from evalkit.roles import PluginRef
+
+
+def gather(context: StepContext) -> Family:
+    """The family of a run whose training, variants and measurements are finished."""
+    recipe = context.recipe
+    comparisons = read_comparisons(context.run.folder(COMPARE))
+    return Family(
+        name=recipe.name,
+        members=tuple(_members(context)),
+        comparisons=tuple(comparisons),
+        card=as_data(recipe.card),
+        recipe=as_data(recipe),
+        base_source=context.result(BASE).get("source"),
+        versions=_versions(context),
+        published=recipe.publish is not None,
+    )
+
+
+def title(recipe: Recipe, name: str) -> str:
+    """A checkpoint's name for people, also that of its repository: `Pocket-SPPO-Iter2-W4A16`."""
+    last = final_checkpoint(recipe)
+    for ref in recipe.variants:
+        if name == variant_name(last, ref.key):
+            suffix = registry.load("schemes", ref.name).suffix
+            return f"{title(recipe, last)}-{suffix}"
+    return f"{recipe.name}-{name[:1].upper()}{name[1:]}"
+
+
+def repo_id(recipe: Recipe, name: str) -> str | None:
+    """The repository a checkpoint goes to; None for a base that evalkit did not build."""
+    foreign_base = name == BASE and recipe.base.builder is None
+    if recipe.publish is None or foreign_base:
+        return None
+    return f"{recipe.publish.namespace}/{title(recipe, name)}"
+
+
+def _versions(context: StepContext) -> dict[str, str]:
+    recipe = context.recipe
+    names = checkpoint_names(recipe)
+    steps = [step_of(recipe, name) for name in names]
+    steps += [responses_step(slot.name) for slot in iterations(recipe)]
+    steps += [
+        evaluation.step_name(name, ref) for name in names for ref in recipe.evaluation.benchmarks
+    ]
+    return merged(context.result(step).get("versions", {}) for step in steps)
+
+
+def _members(context: StepContext) -> list[Member]:
+    recipe = context.recipe
+    base = _member(context, BASE, "base", built=_built(context))
+    slots = iterations(recipe)
+    trained = [
+        _member(
+            context,
+            slot.name,
+            "iteration",
+            iteration=slot.number,
+            training=_training(context, slot),
+            superseded_by=slots[-1].name if slot is not slots[-1] else None,
+        )
+        for slot in slots
+    ]
+    last = final_checkpoint(recipe)
+    variants = [
+        _member(context, variant_name(last, ref.key), "variant", variant=_variant(context, ref))
+        for ref in recipe.variants
+    ]
+    return [base, *trained, *variants]
+
+
+def _member(context: StepContext, name: str, kind: MemberKind, **details: Any) -> Member:
+    checkpoint = checkpoint_of(context, name)
+    source = context.result(BASE).get("source")
+    foreign = source is not None and name == BASE
+    return Member(
+        checkpoint=_without_path(checkpoint),
+        kind=kind,
+        title=Path(str(source)).name if foreign else title(context.recipe, name),
+        repo_id=repo_id(context.recipe, name),
+        model=_model_facts(Path(checkpoint.path)),
+        results=_results(context, name),
+        **details,
+    )
+
+
+def _without_path(checkpoint: Checkpoint) -> Checkpoint:
+    """The same without its place on this machine, which no card may quote."""
+    return dataclasses.replace(checkpoint, path="")
+
+
+def _model_facts(folder: Path) -> ModelFacts:
+    config = config_of(folder)
+    return ModelFacts(
+        architecture=(config.get("architectures") or ["unknown"])[0],
+        parameters=parameters(folder),
+        context_length=int(config.get("max_position_embeddings") or 0),
+        size_bytes=checkpoint_bytes(folder),
+        linear_bytes=linear_bytes(folder),
+    )
+
+
+def _results(context: StepContext, name: str) -> tuple[ResultSet, ...]:
+    return tuple(
+        evaluation.read_result(context.run.folder(evaluation.step_name(name, ref)))
+        for ref in context.recipe.evaluation.benchmarks
+    )
+
+
+def _built(context: StepContext) -> str:
+    description: Mapping[str, str] = context.result(BASE).get("description", {})
+    return description.get("how", "")
+
+
+def _training(context: StepContext, slot: IterationSlot) -> TrainingFacts:
+    stage = context.recipe.stages[slot.stage_index]
+    gathered = context.result(responses_step(slot.name))
+    trained = context.result(step_of(context.recipe, slot.name))
+    needs = plugins.make("methods", stage.method).needs()
+    sampled = {
+        key: gathered[key]
+        for key in ("responses", "mean_response_tokens", "unfinished")
+        if key in gathered
+    }
+    counts = {key: value for key, value in trained["facts"].items() if key != "metrics"}
+    facts = {
+        "sampling": sampled,
+        "judging": trained.get("judging", {}),
+        "training": {**counts, "last step": trained["facts"]["metrics"]},
+    }
+    return TrainingFacts(
+        method=stage.method.key,
+        options=plugins.settings("methods", stage.method)["options"],
+        settings=as_data(stage.training),
+        data=gathered["source"],
+        prompts=gathered["prompts"],
+        examples=trained["examples"],
+        sampling=as_data(stage.sampling) if needs.samples else None,
+        dropped=trained["dropped"],
+        judge=trained.get("judge"),
+        facts={name: found for name, found in facts.items() if found},
+    )
+
+
+def _variant(context: StepContext, ref: PluginRef) -> VariantFacts:
+    scheme = plugins.make("schemes", ref)
+    name = variant_name(final_checkpoint(context.recipe), ref.key)
+    return VariantFacts(
+        scheme=ref.key,
+        label=scheme.label,
+        bits=scheme.bits,
+        tags=scheme.tags,
+        options=scheme.options.model_dump(mode="json"),
+        calibration_samples=context.result(name)["calibration_samples"],
+    )

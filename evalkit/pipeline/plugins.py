@@ -1,0 +1,67 @@
+"""Makes plug-ins from the recipe's references to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from evalkit import registry
+from evalkit.errors import Problem, RecipeError, did_you_mean
+from evalkit.loading import file_digest
+from evalkit.roles import PluginRef
+
+
+def make(kind: str, ref: PluginRef) -> Any:
+    """The plug-in of a kind (`judges`, `schemes`...) with the reference's options.
+
+    Raises:
+        RecipeError: no such plug-in, or its options are wrong (`problems` has each, by option).
+    """
+    plugin = registry.load(kind, ref.name)
+    try:
+        options = plugin.Options.model_validate(ref.options)
+    except ValidationError as error:
+        problems = [_option_problem(plugin, item) for item in error.errors(include_url=False)]
+        raise RecipeError(
+            f"options of {registry.SINGULAR[kind]} {ref.name} are wrong", problems=problems
+        ) from None
+    return plugin(options)
+
+
+def settings(kind: str, ref: PluginRef) -> dict[str, Any]:
+    """What of a plug-in decides a result: name, version and all its options, defaults filled in."""
+    plugin = make(kind, ref)
+    found = {
+        "name": ref.key,
+        "version": plugin.version,
+        "options": plugin.options.model_dump(mode="json"),
+    }
+    if ref.name.endswith(".py"):  # somebody's own file: its text is its version
+        found["file"] = file_digest(Path(ref.name))
+    return found
+
+
+def missing_packages(plugin: Any) -> list[Problem]:
+    """A problem for each package that the plug-in needs and this environment lacks."""
+    return [
+        Problem("", f"the Python package '{package}' is not installed", _install(extra))
+        for package, extra in plugin.requires
+        if find_spec(package) is None
+    ]
+
+
+def _install(extra: str) -> str:
+    return f"pip install 'evalkit[{extra}]'"
+
+
+def _option_problem(plugin: Any, item: Mapping[str, Any]) -> Problem:
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        known = plugin.Options.model_fields
+        return Problem(name, "there is no such option", did_you_mean(name, known))
+    message = item["msg"].removeprefix("Value error, ")
+    return Problem(name, message[:1].lower() + message[1:])

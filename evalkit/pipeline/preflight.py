@@ -1,0 +1,187 @@
+"""Checks a recipe against plug-ins, data and this machine, before any expensive work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import EvalkitError, PrerequisiteError, Problem, RecipeError
+from evalkit.loading import check_folder, config_of
+from evalkit.pipeline import plugins, publishing
+from evalkit.pipeline.evaluation import open_source
+from evalkit.pipeline.plan import GOALS
+from evalkit.pipeline.responses import iteration_prompts
+from evalkit.pipeline.step import Kind
+from evalkit.recipe import Stage
+from evalkit.recipe_file import KeyPath, RecipeFile, problems_error, read_intact_sections
+from evalkit.roles import Judge, PluginRef
+
+MIN_FREE_BYTES = 1_000_000_000
+
+
+def check(file: RecipeFile, goal: str) -> None:
+    """Raises one RecipeError that carries every problem of what a goal needs, or returns.
+
+    Raises:
+        RecipeError: the recipe asks for something impossible, or something is not installed.
+    """
+    problems = list(_problems(file, set(GOALS[goal])))
+    if goal == "publish" and file.recipe.publish is None:
+        problems.append(Problem(file.where(()), "the recipe has no section 'publish'"))
+    if problems:
+        raise problems_error(problems)
+
+
+def with_every_problem(
+    error: RecipeError, path: Path, overrides: Sequence[str], goal: str
+) -> RecipeError:
+    """A recipe's error of form, together with what can be seen wrong in its intact sections."""
+    if not error.problems:
+        return error  # no recipe could be read at all
+    # What would be published follows from all sections, so it cannot be told from some of them.
+    kinds = set(GOALS[goal]) - {"publish"}
+    more = _problems(read_intact_sections(path, overrides), kinds)
+    return problems_error([*error.problems, *more])
+
+
+def check_machine(out: Path) -> None:
+    """Raises PrerequisiteError if the run's folder cannot be written or its disk is nearly full."""
+    parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise PrerequisiteError(f"{parent} is no folder to write in", "choose another with --out")
+    free = shutil.disk_usage(parent).free
+    if free < MIN_FREE_BYTES:
+        raise PrerequisiteError(
+            f"only {free / 1e9:.1f} GB are free on the disk of {out}",
+            "free some space, or choose another folder with --out",
+        )
+
+
+def _problems(file: RecipeFile, kinds: set[Kind]) -> Iterator[Problem]:
+    recipe = file.recipe
+    yield from _base_problems(file)
+    yield from _plugin_problems(file, "engines", recipe.engine, ("engine",))
+    for number, stage in enumerate(recipe.stages):
+        yield from _stage_problems(file, stage, ("stages", number))
+    if kinds - {"base", "train"}:
+        for number, variant in enumerate(recipe.variants):
+            yield from _variant_problems(file, variant, ("variants", number))
+    if kinds - {"base", "train", "quantize"}:
+        yield from _evaluation_problems(file)
+    if "publish" in kinds and recipe.publish is not None:
+        yield from _placed(file, ("publish",), publishing.check(recipe))
+
+
+def _base_problems(file: RecipeFile) -> Iterator[Problem]:
+    base = file.recipe.base
+    if base.builder is not None:
+        yield from _plugin_problems(file, "builders", base.builder, ("base", "builder"))
+    elif base.model is not None and Path(base.model).is_dir():
+        try:
+            check_folder(base.model)
+        except RecipeError as error:
+            yield Problem(file.where(("base", "model")), error.message, error.hint)
+    elif base.model is not None and (
+        base.model.startswith((".", "/", "~")) or base.model.count("/") > 1
+    ):
+        where = f"{file.where(('base', 'model'))}  base.model"
+        yield Problem(where, f"there is no folder {base.model}")
+
+
+def _stage_problems(file: RecipeFile, stage: Stage, key: KeyPath) -> Iterator[Problem]:
+    found = list(_plugin_problems(file, "methods", stage.method, (*key, "method")))
+    found += _plugin_problems(file, "sources", stage.prompts, (*key, "prompts"))
+    if stage.judge is not None:
+        found += _plugin_problems(file, "judges", stage.judge, (*key, "judge"))
+    yield from found
+    if not found:
+        yield from _placed(file, key, _need_problems(stage))
+
+
+def _need_problems(stage: Stage) -> Iterator[Problem]:
+    """What the method must be given and the stage does not give; data is read for it."""
+    needs = plugins.make("methods", stage.method).needs()
+    if needs.judge and stage.judge is None:
+        yield Problem("judge", f"{stage.method.name} needs a judge", "add 'judge: rule', say")
+    try:
+        prompts = plugins.make("sources", stage.prompts).prompts()
+        for position in range(stage.iterations):
+            iteration_prompts(stage, position, prompts)
+    except EvalkitError as error:
+        yield Problem("prompts", error.message, error.hint)
+        return
+    if needs.judge and stage.judge is not None:
+        for problem in plugins.make("judges", stage.judge).check_prompts(prompts):
+            yield problem._replace(where="prompts")
+    for wanted, field in ((needs.gold, "gold"), (needs.rejected, "rejected")):
+        without = sum(getattr(prompt, field) is None for prompt in prompts)
+        if wanted and without:
+            yield Problem(
+                "prompts",
+                f"{stage.method.name} needs a {field} response for every prompt;"
+                f" {without} of {len(prompts)} have none",
+            )
+
+
+def _variant_problems(file: RecipeFile, ref: PluginRef, key: KeyPath) -> Iterator[Problem]:
+    found = list(_plugin_problems(file, "schemes", ref, key))
+    if not found and plugins.make("schemes", ref).calibrated and not file.recipe.stages:
+        hint = "use a scheme without calibration, such as w4a16_rtn or fp8_dynamic"
+        problem = Problem("", f"{ref.name} takes its calibration data from a training stage", hint)
+        found = list(_placed(file, key, [problem]))
+    yield from found
+    base = file.recipe.base.model
+    if not found and base is not None and Path(base, "config.json").is_file():
+        scheme = plugins.make("schemes", ref)
+        yield from _placed(file, key, scheme.check_model(config_of(base)))
+
+
+def _evaluation_problems(file: RecipeFile) -> Iterator[Problem]:
+    section = file.recipe.evaluation
+    judge: Judge | None = None
+    if section.judge is not None:
+        wrong = list(_plugin_problems(file, "judges", section.judge, ("evaluation", "judge")))
+        yield from wrong
+        judge = None if wrong else plugins.make("judges", section.judge)
+    for number, ref in enumerate(section.benchmarks):
+        place = ("evaluation", "benchmarks", number)
+        found = list(_plugin_problems(file, "benchmarks", ref, place))
+        found = found or list(_benchmark_problems(file, ref, place, judge))
+        yield from found
+
+
+def _benchmark_problems(
+    file: RecipeFile, ref: PluginRef, place: KeyPath, judge: Judge | None
+) -> Iterator[Problem]:
+    benchmark = plugins.make("benchmarks", ref)
+    if "judge" in benchmark.needs and file.recipe.evaluation.judge is None:
+        yield from _placed(file, place, [Problem("", f"{ref.name} needs evaluation.judge")])
+    wrong = [
+        p for data in benchmark.sources() for p in _plugin_problems(file, "sources", data, place)
+    ]
+    yield from wrong
+    if not wrong:
+        yield from _placed(file, place, benchmark.check_data(open_source, judge))
+
+
+def _plugin_problems(
+    file: RecipeFile, kind: str, ref: PluginRef, key: KeyPath
+) -> Iterator[Problem]:
+    try:
+        plugin: Any = plugins.make(kind, ref)
+        problems = plugins.missing_packages(plugin) or plugin.check()
+    except RecipeError as error:
+        problems = list(error.problems) or [Problem("", error.message, error.hint)]
+    yield from _placed(file, key, problems)
+
+
+def _placed(file: RecipeFile, key: KeyPath, problems: Any) -> Iterator[Problem]:
+    """Problems whose `where` was an option's name, with file, line and whole key."""
+    for problem in problems:
+        parts = tuple(problem.where.split(".")) if problem.where else ()
+        whole = (*key, *parts)
+        dotted = ".".join(str(part) for part in whole)
+        yield Problem(f"{file.where(whole)}  {dotted}", problem.message, problem.hint)

@@ -1,0 +1,147 @@
+"""Runs a plan: finished steps are kept, stale expensive ones refused, the rest done in order."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from evalkit.console import progress_line, say
+from evalkit.durable import write_text
+from evalkit.errors import RecipeError, StaleStepError, did_you_mean
+from evalkit.fingerprint import differences
+from evalkit.pipeline.step import Plan, RunOptions, Step, StepContext, step_fingerprint
+from evalkit.pipeline.versions import package_versions
+from evalkit.records import dumps
+from evalkit.rundir import Receipt, RunDir
+
+State = Literal["done", "to do", "stale", "rebuild"]
+FACTS = "run_facts.json"
+SHOWN_DIFFERENCES = 6
+
+
+def state(step: Step, run: RunDir, options: RunOptions) -> State:
+    """Whether a step is finished, still to do, stale (refused) or simply rebuilt."""
+    receipt = run.receipt(step.name)
+    if receipt is None:
+        return "to do"
+    basis = step.basis(run)
+    if basis is not None and receipt.fingerprint == step_fingerprint(basis):
+        return "done" if step.holds(run, options) else "rebuild"
+    return "stale" if step.expensive else "rebuild"
+
+
+def redo(plan: Plan, run: RunDir, names: Sequence[str], options: RunOptions) -> list[str]:
+    """Forgets steps and all that depends on them; returns the names of what was forgotten.
+
+    Raises:
+        RecipeError: the plan has no such step.
+        StaleStepError: another step no longer fits; then nothing is forgotten.
+    """
+    for name in names:
+        require_step(plan, name)
+    wanted = {step for name in names for step in plan.dependents(name)}
+    kept = tuple(step for step in plan.steps if step.name not in wanted)
+    refuse_stale(Plan(plan.recipe, kept), run, options)
+    forgotten = [step.name for step in plan.steps if step.name in wanted]
+    for step in forgotten:
+        run.forget(step)
+    return forgotten
+
+
+def require_step(plan: Plan, name: str) -> Step:
+    """The plan's step of that name, RecipeError with the nearest name if there is none."""
+    if name not in plan.by_name:
+        raise RecipeError(f"the plan has no step '{name}'", did_you_mean(name, plan.by_name))
+    return plan.by_name[name]
+
+
+def refuse_stale(plan: Plan, run: RunDir, options: RunOptions) -> None:
+    """Raises StaleStepError, saying what changed, if finished expensive steps no longer fit."""
+    stale = [step for step in plan.steps if state(step, run, options) == "stale"]
+    if not stale:
+        return
+    below = {name for step in stale for name in plan.dependents(step.name)[1:]}
+    topmost = [step for step in stale if step.name not in below] or stale
+    again = " ".join(f"--redo {step.name}" for step in topmost)
+    raise StaleStepError(
+        "\n".join(_changes(step, run) for step in topmost),
+        f"{again} makes this (and what depends on it) again, --out DIR starts afresh",
+    )
+
+
+def _changes(step: Step, run: RunDir) -> str:
+    receipt, basis = run.receipt(step.name), step.basis(run)
+    changes = differences(receipt.settings, basis) if receipt and basis else []
+    shown = changes[:SHOWN_DIFFERENCES] or ["a step it needs is gone"]
+    return "\n    ".join([f"step {step.name} was finished with other settings:", *shown])
+
+
+def execute(
+    plan: Plan,
+    run: RunDir,
+    options: RunOptions,
+    in_child: Callable[[Step], None] | None = None,
+) -> list[str]:
+    """Runs all unfinished steps in order; returns the names of those it ran.
+
+    in_child: runs an expensive step in a process of its own, where that is wanted.
+
+    Raises:
+        StaleStepError: a finished expensive step was made with other settings.
+    """
+    refuse_stale(plan, run, options)
+    ran = []
+    for number, step in enumerate(plan.steps, start=1):
+        current = state(step, run, options)
+        if current == "done":
+            continue
+        if current == "stale":
+            refuse_stale(plan, run, options)
+        say(f"[{number}/{len(plan.steps)}] {step.name}: {step.title}")
+        if in_child is not None and step.expensive:
+            in_child(step)
+        else:
+            run_step(plan, step, run, options)
+        ran.append(step.name)
+    return ran
+
+
+def run_step(plan: Plan, step: Step, run: RunDir, options: RunOptions) -> Receipt:
+    """Does one step in this process and writes its receipt."""
+    basis = step.basis(run)
+    if basis is None:
+        raise StaleStepError(f"step {step.name} needs steps that are not finished")
+    recovered = run.recover(step.name, step_fingerprint(basis))
+    if recovered is not None:
+        return recovered
+    started = time.monotonic()
+    folder = run.begin(step.name, step_fingerprint(basis))
+    with progress_line(step.name) as progress:
+        context = StepContext(plan.recipe, run, folder, options, progress)
+        result = dict(step.work(context))
+    if step.expensive:
+        result["versions"] = package_versions()
+    receipt = Receipt(step.name, step_fingerprint(basis), basis, json.loads(dumps(result)))
+    run.finish(step.name, receipt)
+    _note_facts(run, options, step.name, time.monotonic() - started)
+    return receipt
+
+
+def read_facts(run: RunDir) -> dict[str, Any]:
+    """Times, host and places of a run: what differs between equal runs."""
+    file = run.path / FACTS
+    facts: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return facts
+
+
+def _note_facts(run: RunDir, options: RunOptions, step: str, seconds: float) -> None:
+    facts = read_facts(run)
+    facts["host"], facts["hub_root"] = platform.node(), str(options.hub_root)
+    facts.setdefault("steps", {})[step] = {
+        "seconds": round(seconds, 1),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    write_text(run.path / FACTS, json.dumps(facts, indent=1, sort_keys=True) + "\n")

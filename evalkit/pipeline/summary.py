@@ -1,0 +1,178 @@
+"""What a person reads on stdout: the plan, a run's contents, and the closing summary."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evalkit.console import no_progress
+from evalkit.errors import RecipeError
+from evalkit.family import Family
+from evalkit.pipeline import carding, comparison, publishing, runner
+from evalkit.pipeline.family import gather
+from evalkit.pipeline.step import Plan, RunOptions, StepContext
+from evalkit.recipe import LOCAL_HUB
+from evalkit.records import Release, to_json
+from evalkit.rundir import PLAN, RunDir
+from evalkit.tables import family_table
+
+
+def print_plan(plan: Plan, run: RunDir, options: RunOptions, redo: Sequence[str]) -> None:
+    """Prints every step with its state and cost, and what would be pushed where."""
+    again = {name for step in redo for name in plan.dependents(step)}
+    rows = [["step", "state", "what"]]
+    for step in plan.steps:
+        state = "to do" if step.name in again else runner.state(step, run, options)
+        what = f"{step.title} ({step.cost})" if step.cost else step.title
+        rows.append([step.name, state, what])
+    _print_columns(rows)
+    for line in publishing.intentions(plan, options):
+        click.echo(line)
+    click.echo(f"run folder: {run.path}")
+
+
+def describe_run(path: Path) -> dict[str, Any]:
+    """Steps, scores, cards and releases of a run folder as they lie there, as JSON values.
+
+    Reads no data and asks nothing of plug-ins: `--dry-run` says what a recipe would do to it.
+
+    Raises:
+        RecipeError: the folder is not a run.
+    """
+    if not (path / PLAN).is_file():
+        raise RecipeError(f"{path} is not a run: it has no {PLAN}", "runs lie under runs/")
+    run = RunDir(path)
+    facts = runner.read_facts(run).get("steps", {})
+    steps = [
+        {
+            "step": step["step"],
+            "finished": run.receipt(step["step"]) is not None,
+            "seconds": facts.get(step["step"], {}).get("seconds"),
+            "result": _short_result(run, step["step"]),
+        }
+        for step in json.loads((path / PLAN).read_text("utf-8"))
+    ]
+    family = _family(run)
+    return {
+        "run": str(path),
+        "steps": steps,
+        "family": to_json(family) if family else None,
+        "cards": _cards(run, family),
+        "releases": to_json(publishing.read_releases(run)),
+    }
+
+
+def print_run(description: Mapping[str, Any]) -> None:
+    """Prints what `describe_run` found as tables."""
+    from evalkit.records import from_json
+
+    rows = [["step", "", "seconds", "made"]]
+    for step in description["steps"]:
+        seconds = "" if step["seconds"] is None else f"{step['seconds']:.1f}"
+        state = "done" if step["finished"] else "to do"
+        rows.append([step["step"], state, seconds, step["result"]])
+    _print_columns(rows)
+    if description["family"]:
+        click.echo()
+        _print_family(from_json(Family, description["family"]))
+    for release in description["releases"]:
+        click.echo(f"{release['repo_id']}  {release['commit'][:12]}  {release['url']}")
+
+
+def print_summary(plan: Plan, run: RunDir, options: RunOptions) -> None:
+    """Prints the family's table with intervals, where the cards are, and what to type next."""
+    family = _measured(plan, run, options)
+    if family is None:
+        click.echo(f"finished {len(plan.steps)} steps in {run.path}; see: evalkit show {run.path}")
+        return
+    _print_family(family)
+    if carding.NAME in plan.by_name:
+        click.echo(f"\ncards:       {run.folder(carding.NAME)}/*/README.md")
+        click.echo(f"leaderboard: {run.folder(carding.NAME) / carding.LEADERBOARD}")
+    releases = publishing.read_releases(run) if publishing.NAME in plan.by_name else []
+    if releases:
+        click.echo(f"published:   {len(releases)} repositories on {_place(releases[0], options)}")
+        for release in releases:
+            click.echo(f"  {release.repo_id} @ {release.commit[:12]}")
+    click.echo("\nnext:")
+    click.echo(f"  evalkit show {run.path}")
+    if releases and publishing.is_local(plan.recipe):
+        click.echo(f"  evalkit hub serve --root {_relative(options.hub_root)}")
+
+
+def _place(release: Release, options: RunOptions) -> str:
+    local = release.endpoint == LOCAL_HUB
+    return f"the Hub in {_relative(options.hub_root)}/" if local else release.endpoint
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _print_family(family: Family) -> None:
+    standings = family_table(family)
+    columns = [_column(*cells) for cells in zip(standings.columns, *standings.rows, strict=True)]
+    height = max(len(lines) for lines in columns)
+    click.echo(f"{family.name}, with 95 % intervals\n")
+    padded = [[""] * (height - len(lines)) + lines for lines in columns]
+    widths = [max(map(len, lines)) for lines in padded]
+    for name, *numbers in zip(*padded, strict=True):
+        cells = (cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True))
+        click.echo("   ".join((name.ljust(widths[0]), *cells)).rstrip())
+    click.echo()
+    for note in standings.notes:
+        click.echo(note)
+
+
+def _column(heading: str, *cells: str) -> list[str]:
+    """The lines of a column, its heading wrapped to the width that its cells and words need."""
+    width = max(len(word) for word in (*cells, *heading.split()))
+    return [*textwrap.wrap(heading, width), "-" * width, *cells]
+
+
+def _print_columns(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _short_result(run: RunDir, step: str) -> str:
+    receipt = run.receipt(step)
+    if receipt is None:
+        return ""
+    shown = {k: v for k, v in receipt.result.items() if isinstance(v, int | float)}
+    words = [f"{key} {value}" for key, value in sorted(shown.items())]
+    digest = receipt.result.get("digest")
+    return " ".join([*words, f"sha256 {digest[:12]}" if digest else ""]).strip()
+
+
+def _family(run: RunDir) -> Family | None:
+    """The family as its cards last told it, None before they are written."""
+    if run.receipt(carding.NAME) is None:
+        return None
+    return carding.read_family(run.folder(carding.NAME))
+
+
+def _measured(plan: Plan, run: RunDir, options: RunOptions) -> Family | None:
+    """The family as this plan measured it, None before all of it is compared."""
+    step = plan.by_name.get(comparison.NAME)
+    if step is None or runner.state(step, run, options) != "done":
+        return None
+    return gather(StepContext(plan.recipe, run, run.path, options, no_progress))
+
+
+def _cards(run: RunDir, family: Family | None) -> dict[str, str]:
+    if family is None:
+        return {}
+    folder = run.folder(carding.NAME)
+    return {
+        m.title: str(folder / m.title / carding.CARD_FILE)
+        for m in family.members
+        if m.kind != "base" or m.built
+    }

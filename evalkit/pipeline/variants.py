@@ -1,0 +1,70 @@
+"""Steps `CHECKPOINT-SCHEME`: quantized variants of the last checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evalkit.errors import RecipeError
+from evalkit.loading import config_of, weights_digest
+from evalkit.pipeline import plugins
+from evalkit.pipeline.checkpoints import FOLDER, checkpoint_of, release
+from evalkit.pipeline.groups import read_groups
+from evalkit.pipeline.layout import final_checkpoint, iterations, step_of, variant_name
+from evalkit.pipeline.responses import step_name as responses_step
+from evalkit.pipeline.step import Step, StepContext
+from evalkit.recipe import Recipe
+from evalkit.records import PromptGroup
+from evalkit.roles import PluginRef
+
+
+def step(recipe: Recipe, ref: PluginRef) -> Step:
+    """The step that makes one variant of the last checkpoint."""
+    parent = final_checkpoint(recipe)
+    scheme = plugins.make("schemes", ref)
+    needs = [step_of(recipe, parent)]
+    if scheme.calibrated and iterations(recipe):
+        needs.append(responses_step(parent))
+    return Step(
+        name=variant_name(parent, ref.key),
+        kind="quantize",
+        title=f"make the {scheme.label} variant of {parent}",
+        settings={"scheme": plugins.settings("schemes", ref)},
+        needs=tuple(needs),
+        work=lambda context: _quantize(context, ref, parent),
+    )
+
+
+def _quantize(context: StepContext, ref: PluginRef, parent: str) -> Mapping[str, Any]:
+    scheme = plugins.make("schemes", ref)
+    checkpoint = checkpoint_of(context, parent)
+    problems = scheme.check_model(config_of(checkpoint.path))
+    if problems:
+        raise RecipeError(f"{parent} cannot be quantized with {ref.name}", problems=problems)
+    calibration: list[list[int]] = []
+    if scheme.calibrated:
+        calibration = _offered(context, parent)
+    release()  # the scheme loads its own copy
+    folder = context.empty_folder(FOLDER)
+    facts = scheme.quantize(checkpoint, calibration, folder)
+    return {
+        "digest": weights_digest(folder),
+        "precision": ref.key,
+        "parent": parent,
+        "calibration_samples": facts["calibration_samples"],
+    }
+
+
+def _offered(context: StepContext, parent: str) -> list[list[int]]:
+    """Calibration data for the scheme to draw from: training prompts, never evaluation items."""
+    if not iterations(context.recipe):
+        raise RecipeError(
+            "a calibrated scheme needs a training stage to take its calibration data from",
+            "use a scheme without calibration, such as w4a16_rtn or fp8_dynamic",
+        )
+    groups = read_groups(context.run.folder(responses_step(parent)))
+    return [_conversation(group) for group in groups]
+
+
+def _conversation(group: PromptGroup) -> list[int]:
+    return [*group.prompt_token_ids, *group.responses[0].token_ids]

@@ -1,0 +1,54 @@
+"""Opens the data that ships with evalkit: `templates/` and `leaderboards/`."""
+
+import hashlib
+from collections.abc import Iterator
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from evalkit.errors import PrerequisiteError
+
+
+def template(name: str) -> str:
+    """Text of `templates/<name>`.
+
+    Raises:
+        PrerequisiteError: the installation is incomplete.
+    """
+    return _read("templates", name)
+
+
+def leaderboard(name: str) -> str:
+    """Text of `leaderboards/<name>`, with the errors of `template`."""
+    return _read("leaderboards", name)
+
+
+def folder(room: str) -> Traversable:
+    """The packaged folder `templates` or `leaderboards`."""
+    return files("evalkit").joinpath(room)
+
+
+def digest() -> str:
+    """sha256 (hex) over names and contents of all templates and leaderboards."""
+    total = hashlib.sha256()
+    for room in ("templates", "leaderboards"):
+        for name, entry in sorted(_files(folder(room), room)):
+            total.update(name.encode() + b"\0" + entry.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
+def _files(entry: Traversable, name: str) -> Iterator[tuple[str, Traversable]]:
+    for child in entry.iterdir():
+        if child.is_dir():
+            yield from _files(child, f"{name}/{child.name}")
+        elif not child.name.startswith(("__", ".")):
+            yield f"{name}/{child.name}", child
+
+
+def _read(room: str, name: str) -> str:
+    entry = folder(room).joinpath(name)
+    if not entry.is_file():
+        raise PrerequisiteError(
+            f"evalkit's own file {room}/{name} is missing from this installation",
+            "reinstall evalkit",
+        )
+    return entry.read_text(encoding="utf-8")

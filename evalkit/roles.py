@@ -1,0 +1,390 @@
+"""The roles that plug-ins play, each an abstract class; `registry.py` finds them by name.
+
+A plug-in is one file in its role's room with a line `PLUGIN = TheClass`; the
+file name is the name used in a recipe. `pipeline` makes the objects and hands
+them to each other: plug-ins of different rooms never import each other.
+
+| role      | room                | a recipe names it under        |
+|-----------|---------------------|--------------------------------|
+| Method    | evalkit.trainers    | stages[].method                |
+| Engine    | evalkit.engines     | engine                         |
+| Judge     | evalkit.judges      | judge                          |
+| Benchmark | evalkit.benchmarks  | evaluation.benchmarks[]         |
+| Scheme    | evalkit.quantize    | variants[]                      |
+| Source    | evalkit.sources     | stages[].prompts, benchmark data |
+| Builder   | evalkit.builders    | base.builder                   |
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from evalkit.errors import JudgeError, Problem, RecipeError
+from evalkit.records import (
+    Checkpoint,
+    Prompt,
+    PromptGroup,
+    Question,
+    Response,
+    ResultSet,
+    TrainingExample,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class Options(BaseModel):
+    """A plug-in's own settings, read from the recipe: closed and frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PluginRef(BaseModel):
+    """A plug-in by name with its own options beside it; a bare string is the name alone."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_a_bare_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def key(self) -> str:
+        """Its name as used in step and file names: hyphens are underscores, a path its stem."""
+        name = self.name.rsplit("/", 1)[-1].removesuffix(".py")
+        return name.replace("-", "_")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What stands beside the name; the plug-in's `Options` class validates it."""
+        return dict(self.model_extra or {})
+
+
+class Plugin:
+    """What every plug-in has: an `Options` class, and an instance of it as `self.options`.
+
+    version: part of every fingerprint; raise it when the same options would
+        now give another result, so that finished steps are not reused.
+    requires: (Python package, extra) pairs that must be installed to use it. Importing the
+        plug-in's file must import none of them: recipes are checked before anything heavy.
+    """
+
+    Options: ClassVar[type[Options]] = Options
+    version: ClassVar[int] = 1
+    requires: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    def check(self) -> list[Problem]:
+        """Problems that can be seen before any expensive work; `where` may be an option's name."""
+        return []
+
+
+class Source(Plugin, ABC):
+    """Where prompts come from. Deterministic in its options."""
+
+    def prompts(self) -> list[Prompt]:
+        """Single prompts (or conversations ending in a user turn), in a fixed order."""
+        raise RecipeError(f"source {self!r} has no prompts")
+
+    def questions(self) -> list[Question]:
+        """Multi-turn questions, in a fixed order."""
+        raise RecipeError(f"source {self!r} has no multi-turn questions")
+
+    @abstractmethod
+    def description(self) -> Mapping[str, str]:
+        """`name`, `digest`, and where it has one the Hub `dataset` id and `revision`."""
+
+
+class Builder(Plugin, ABC):
+    """Makes a base checkpoint from nothing, deterministically in its options."""
+
+    @abstractmethod
+    def build(self, folder: Path, progress: Progress) -> None:
+        """Writes an ordinary transformers checkpoint into the existing, empty `folder`."""
+
+    @abstractmethod
+    def description(self) -> Mapping[str, str]:
+        """`how`: plain words on how the base was made, `license`, `languages`: for its card."""
+
+
+class Progress(Protocol):
+    """Reports how far a long piece of work is; `console.py` draws it."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+
+class LoadedModel(NamedTuple):
+    """A transformers model in evaluation mode with its own tokenizer (`loading.py` makes them)."""
+
+    model: Any
+    tokenizer: Any
+
+
+class Sampling(NamedTuple):
+    """How responses are drawn. temperature 0 is greedy."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+
+
+class GenerationRequest(NamedTuple):
+    """One prompt to continue `n` times.
+
+    prompt_token_ids: the rendered prompt, BOS included where the template emits it.
+    seed: of this request alone, so that a response does not depend on its batch mates' order.
+    stop: strings that end a response (cut off from its text), beside the end-of-turn token.
+    """
+
+    prompt_token_ids: tuple[int, ...]
+    n: int = 1
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+
+class Engine(Plugin, ABC):
+    """Generates text with one checkpoint."""
+
+    def attach(self, loaded: LoadedModel) -> Engine:
+        """Serves an already loaded model; returns the engine itself. Called once, before use."""
+        raise RecipeError(f"engine {type(self).__name__} cannot serve a model held in memory")
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> Any:
+        """The checkpoint's own tokenizer."""
+
+    @abstractmethod
+    def generate(
+        self, requests: Sequence[GenerationRequest], sampling: Sampling, progress: Progress
+    ) -> list[tuple[Response, ...]]:
+        """`n` responses for each request, in request order."""
+
+    def batches(self, requests: Sequence[GenerationRequest]) -> list[list[int]]:
+        """Indices of the requests that are computed together, fixed by the request list alone."""
+        return [[index] for index in range(len(requests))]
+
+    def identity(self) -> Mapping[str, Any]:
+        """Name, version, dtype and attention kernel: for provenance."""
+        return {}
+
+    def close(self) -> None:
+        """Frees what the engine holds (a server, GPU memory)."""
+
+
+class PairRequest(NamedTuple):
+    """Which of two responses is better? `first` is shown first."""
+
+    prompt: Prompt
+    first: str
+    second: str
+
+
+class RatingRequest(NamedTuple):
+    """How good is the last of `answers`, given to turn number len(answers) of `question`?"""
+
+    question: Question
+    answers: tuple[str, ...]
+
+
+class Verdict(NamedTuple):
+    """A judge's answer. `value` is None when there is none, and `reason` says why.
+
+    value: of a pair, the logit that `first` beats `second`; of a rating, 1 to 10.
+    """
+
+    value: float | None
+    reason: str = ""
+
+
+class Judge(Plugin, ABC):
+    """Compares or rates responses. Failed judgements are Verdicts without a value."""
+
+    @abstractmethod
+    def identity(self) -> Mapping[str, Any]:
+        """Everything that pins the judge: name, model and revision, prompt digest, temperature."""
+
+    def compare(self, requests: Sequence[PairRequest], progress: Progress) -> list[Verdict]:
+        """One Verdict per ordered pair."""
+        raise JudgeError(f"{type(self).__name__} cannot compare responses")
+
+    def rate(self, requests: Sequence[RatingRequest], progress: Progress) -> list[Verdict]:
+        """One Verdict per rating, from 1 to 10."""
+        raise JudgeError(f"{type(self).__name__} cannot rate responses")
+
+    def check_prompts(self, prompts: Sequence[Prompt]) -> list[Problem]:
+        """Why responses to these prompts could not be compared; seen before any are made."""
+        return []
+
+    def check_questions(self, questions: Sequence[Question]) -> list[Problem]:
+        """Why answers to these questions could not be rated; seen before any are made."""
+        return []
+
+
+class ScoringRequest(NamedTuple):
+    """Continuations of one prompt (token ids), to be scored under a causal LM."""
+
+    prompt_token_ids: tuple[int, ...]
+    continuations: tuple[tuple[int, ...], ...]
+
+
+class ContinuationScore(NamedTuple):
+    """Summed log-probability (nats, fp32), token count, and whether greedy decoding gives it."""
+
+    logp: float
+    n_tokens: int
+    is_greedy: bool
+
+
+class Scorer(Protocol):
+    """The scoring core seen from outside (`scoring.py` implements it)."""
+
+    def score(
+        self, requests: Sequence[ScoringRequest], progress: Progress
+    ) -> list[tuple[ContinuationScore, ...]]: ...
+
+
+@dataclass(frozen=True)
+class BenchmarkContext:
+    """What a benchmark is given. Engine, scorer and judge are opened on first use.
+
+    folder: a scratch folder of this step; raw result files may be left in it and are published.
+    """
+
+    checkpoint: Checkpoint
+    tokenizer: Any
+    folder: Path
+    seed: int
+    progress: Progress
+    open_engine: Callable[[], Engine]
+    open_scorer: Callable[[], Scorer]
+    open_judge: Callable[[], Judge]
+    open_source: Callable[[PluginRef], Source]
+
+
+class Benchmark(Plugin, ABC):
+    """One evaluation suite."""
+
+    label: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset()  # of: scorer, engine, judge
+
+    @abstractmethod
+    def run(self, context: BenchmarkContext) -> ResultSet:
+        """Measures `context.checkpoint`. Failed items are counted as missing, never scored."""
+
+    def sources(self) -> list[PluginRef]:
+        """The data references among its options, for checking before the run."""
+        return []
+
+    def data_digests(self) -> Mapping[str, str]:
+        """sha256 of each other file that decides the result, by option: part of the fingerprint."""
+        return {}
+
+    def check_data(
+        self, open_source: Callable[[PluginRef], Source], judge: Judge | None
+    ) -> list[Problem]:
+        """Problems of the data itself, and of this judge with it; called when `check` found none.
+
+        `where` is the name of an option.
+        """
+        return []
+
+
+class DataNeeds(NamedTuple):
+    """What a method must be given: gold responses, own samples (and how many), judged pairs."""
+
+    gold: bool = False
+    rejected: bool = False
+    samples: int = 0
+    judge: bool = False
+    reference: bool = True
+
+
+class Examples(NamedTuple):
+    """A method's training set, and how many prompts were dropped for which reason."""
+
+    examples: list[TrainingExample]
+    dropped: dict[str, int]
+
+
+class LogpBatch(NamedTuple):
+    """A batch as a loss sees it, flat over all continuations (N) of all prompts (B) in it.
+
+    policy_N carries the graph. example_N maps each continuation to its prompt, 0..B-1, ascending;
+    the continuations of one prompt are in the order of its TrainingExample.
+    """
+
+    policy_N: Tensor
+    reference_N: Tensor | None
+    targets_N: Tensor
+    example_N: Tensor
+    n_tokens_N: Tensor
+
+
+class MethodLoss(NamedTuple):
+    """A scalar loss to minimise (mean over the batch), and detached scalars worth watching."""
+
+    loss: torch.Tensor
+    metrics: dict[str, torch.Tensor]
+
+
+class Method(Plugin, ABC):
+    """A training objective: what data it needs, how groups become targets, and the loss.
+
+    self_play: whether the model trains on its own samples, so that a stage makes iterations.
+    weighting: what `loss` is a mean over, so that parts of a batch can be put together exactly.
+    """
+
+    self_play: ClassVar[bool] = False
+    weighting: ClassVar[Literal["examples", "tokens"]] = "examples"
+
+    @abstractmethod
+    def needs(self) -> DataNeeds:
+        """What must be gathered before training."""
+
+    @abstractmethod
+    def examples(self, groups: Sequence[PromptGroup], earlier: Sequence[PromptGroup]) -> Examples:
+        """Training examples from this iteration's groups and those of the iteration before."""
+
+    @abstractmethod
+    def loss(self, batch: LogpBatch) -> MethodLoss:
+        """The loss of one batch."""
+
+
+class Scheme(Plugin, ABC):
+    """A way to make a smaller variant of a checkpoint."""
+
+    label: ClassVar[str]  # for people: "4-bit (W4A16, GPTQ)"
+    bits: ClassVar[int]
+    suffix: ClassVar[str]  # of the repository name: "W4A16"
+    tags: ClassVar[tuple[str, ...]]
+    calibrated: ClassVar[bool] = False
+
+    @abstractmethod
+    def check_model(self, config: Mapping[str, Any]) -> list[Problem]:
+        """What in a model's config.json stands in the way; `where` stays empty."""
+
+    @abstractmethod
+    def quantize(
+        self, checkpoint: Checkpoint, calibration: Sequence[Sequence[int]], folder: Path
+    ) -> Mapping[str, Any]:
+        """Writes the variant, complete with tokenizer, into the existing, empty `folder`.
+
+        calibration: token ids of prompt and response rendered with the chat
+            template; empty unless `calibrated`.
+
+        Returns facts about what was done, JSON values; `calibration_samples`, how many of those
+        sequences were used (0 when uncalibrated), is among them.
+        """

@@ -1,0 +1,135 @@
+"""The folder of one run, a sub-folder per finished step with its receipt: the only state there is.
+
+run/
+  recipe.yaml           the resolved recipe
+  steps/NAME/           what the step made, and receipt.json written last
+  steps/NAME.partial/   a step that was cut off; its next attempt goes on in it
+  plan.json             names and titles of all its steps, in order
+  publication/          how far each repository has come on a Hub
+  run_facts.json        times and host; these and commit ids are all that differs between equal runs
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit.durable import sync_folder, write_text
+from evalkit.errors import PrerequisiteError
+from evalkit.records import dumps, from_json
+
+RECEIPT = "receipt.json"
+RECIPE, PLAN = "recipe.yaml", "plan.json"
+PARTIAL, REPLACED = ".partial", ".replaced"
+MARK = "fingerprint"  # of the attempt that a working folder belongs to
+SCRATCH = "scratch"  # journals and checkpoints of an attempt: removed once the receipt is written
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What finished a step: the fingerprint of all it was made from, and its result.
+
+    settings: what the fingerprint was taken of, so that a refusal can say what changed.
+    result: small facts that later steps read (digests, counts), JSON values.
+    """
+
+    step: str
+    fingerprint: str
+    settings: Mapping[str, Any]
+    result: Mapping[str, Any]
+
+
+class RunDir:
+    """Steps of one run on disk. A step exists when its folder does: the rename is the moment."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.steps = path / "steps"
+        self.lock_descriptor: int | None = None
+
+    def folder(self, step: str) -> Path:
+        """Where a finished step lies."""
+        return self.steps / step
+
+    def receipt(self, step: str) -> Receipt | None:
+        """The receipt of a finished step, None if it is not finished."""
+        return _read_receipt(self.folder(step) / RECEIPT)
+
+    def begin(self, step: str, fingerprint: str) -> Path:
+        """The step's working folder: a cut-off attempt's with the same fingerprint, else empty."""
+        partial = self.steps / (step + PARTIAL)
+        mark = partial / MARK
+        if partial.exists() and (not mark.is_file() or mark.read_text() != fingerprint):
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True, exist_ok=True)
+        write_text(mark, fingerprint)
+        return partial
+
+    def finish(self, step: str, receipt: Receipt) -> Path:
+        """Turns the working folder into the finished step; returns its final place."""
+        partial = self.steps / (step + PARTIAL)
+        write_text(partial / RECEIPT, dumps(receipt) + "\n")
+        sync_folder(partial)
+        return self._put_in_place(step)
+
+    def recover(self, step: str, fingerprint: str) -> Receipt | None:
+        """Finishes a step that was cut off after its receipt was written; None if it was not."""
+        receipt = _read_receipt(self.steps / (step + PARTIAL) / RECEIPT)
+        if receipt is None or receipt.fingerprint != fingerprint:
+            return None
+        self._put_in_place(step)
+        return receipt
+
+    def _put_in_place(self, step: str) -> Path:
+        final = self.folder(step)
+        # Only now: until the receipt was written, an attempt after a kill could go on from it.
+        shutil.rmtree(self.steps / (step + PARTIAL) / SCRATCH, ignore_errors=True)
+        self._set_aside(step)  # a rebuilt step's old form makes way at the last moment
+        (self.steps / (step + PARTIAL)).rename(final)
+        sync_folder(self.steps)
+        shutil.rmtree(self.steps / (step + REPLACED), ignore_errors=True)
+        return final
+
+    def _set_aside(self, step: str) -> None:
+        # Renamed before it is removed: a half-removed step must not look finished.
+        aside = self.steps / (step + REPLACED)
+        shutil.rmtree(aside, ignore_errors=True)
+        if self.folder(step).exists():
+            self.folder(step).rename(aside)
+
+    def forget(self, step: str) -> None:
+        """Removes a step, finished or not, so that it runs again."""
+        self._set_aside(step)
+        for suffix in (PARTIAL, REPLACED):
+            shutil.rmtree(self.steps / (step + suffix), ignore_errors=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run for this process, and the children it hands `lock_descriptor` to, alone.
+
+        Raises:
+            PrerequisiteError: another process is working in it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise PrerequisiteError(
+                    f"another evalkit process is working in {self.path}",
+                    "wait for it, or choose another folder with --out",
+                ) from None
+            self.lock_descriptor = lock.fileno()
+            yield
+
+
+def _read_receipt(file: Path) -> Receipt | None:
+    if not file.is_file():
+        return None
+    return from_json(Receipt, json.loads(file.read_text("utf-8")))

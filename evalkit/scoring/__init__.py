@@ -1,0 +1,21 @@
+"""Log-probabilities of several continuations of one prompt, with the prompt computed once.
+
+Training, the reference pass and multiple-choice evaluation all ask this one question.
+Importing this room imports torch: do it inside functions of lower-floor callers.
+"""
+
+from evalkit.scoring.checkpoint import CheckpointScorer, default_token_budget
+from evalkit.scoring.layout import PackedBatch, lay_out
+from evalkit.scoring.model import ContinuationLogps, ScoringModel
+from evalkit.scoring.planning import fill_rows, split_by_tokens
+
+__all__ = [
+    "CheckpointScorer",
+    "ContinuationLogps",
+    "PackedBatch",
+    "ScoringModel",
+    "default_token_budget",
+    "fill_rows",
+    "lay_out",
+    "split_by_tokens",
+]

@@ -1,0 +1,92 @@
+"""Decides which requests share a row and which rows share a forward pass.
+
+Plans depend on the token ids and the budget only, so that equal work is always
+laid out equally: another layout rounds differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evalkit.roles import ScoringRequest
+from evalkit.scoring.layout import Row, common_prefix_length, tree_length
+
+ROW_TOKENS = 512  # longer rows waste dense attention; shorter ones share less
+
+
+def split_by_tokens(
+    requests: Sequence[ScoringRequest], token_budget: int, shared: bool
+) -> list[list[int]]:
+    """Indices of the requests of each forward pass, alike in length and within the budget.
+
+    A request larger than the budget gets a pass of its own.
+    """
+    sizes = [tree_length(r) if shared else padded_length(r) for r in requests]
+    order = sorted(range(len(requests)), key=lambda index: (-sizes[index], index))
+    passes: list[list[int]] = []
+    used = token_budget + 1
+    for index in order:
+        if used + sizes[index] > token_budget:
+            passes.append([])
+            used = 0
+        passes[-1].append(index)
+        used += sizes[index]
+    return [sorted(group) for group in passes]
+
+
+def padded_length(request: ScoringRequest) -> int:
+    """Tokens of a request when each continuation has a row as long as the longest."""
+    longest = max(map(len, request.continuations), default=0)
+    return len(request.continuations) * (len(request.prompt_token_ids) + longest)
+
+
+def fill_rows(requests: Sequence[ScoringRequest]) -> list[Row]:
+    """Rows no longer than the longest request needs, filled first-fit by decreasing length."""
+    sizes = [tree_length(request) for request in requests]
+    capacity = max(sizes)
+    rows: list[Row] = []
+    used: list[int] = []
+    for index in sorted(range(len(requests)), key=lambda index: (-sizes[index], index)):
+        room = (n for n, tokens in enumerate(used) if tokens + sizes[index] <= capacity)
+        row = next(room, len(rows))
+        if row == len(rows):
+            rows.append([])
+            used.append(0)
+        rows[row].append(index)
+        used[row] += sizes[index]
+    return [sorted(row) for row in rows]
+
+
+def prefix_rows(
+    requests: Sequence[ScoringRequest], row_tokens: int = ROW_TOKENS
+) -> list[tuple[Row, int]]:
+    """Rows (with their lengths) in which neighbours share prefixes across requests.
+
+    row_tokens: rows are filled up to this. A row may grow to twice its first prompt: the requests
+        of a few-shot task that begin with the same long examples then pay for them once.
+    """
+    rows: list[tuple[Row, int]] = []
+    capacity = 0
+    latest: tuple[int, ...] = ()
+    for index in sorted(range(len(requests)), key=lambda i: (requests[i].prompt_token_ids, i)):
+        prompt, size = requests[index].prompt_token_ids, tree_length(requests[index])
+        grown = size - common_prefix_length(latest, prompt)
+        if rows and rows[-1][1] + grown <= capacity:
+            rows[-1] = ([*rows[-1][0], index], rows[-1][1] + grown)
+        else:
+            rows.append(([index], size))
+            capacity = max(row_tokens, 2 * len(prompt))
+        latest = prompt
+    return rows
+
+
+def batch_rows(rows: Sequence[tuple[Row, int]], token_budget: int) -> list[list[Row]]:
+    """Rows of similar length grouped so that each group, padded, keeps within the budget."""
+    batches: list[list[Row]] = []
+    width = 0
+    for row, length in sorted(rows, key=lambda item: (-item[1], item[0])):
+        if not batches or (len(batches[-1]) + 1) * width > token_budget:
+            batches.append([])
+            width = length
+        batches[-1].append(row)
+    return batches

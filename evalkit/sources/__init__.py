@@ -1,0 +1,1 @@
+"""Sources: plug-ins that say where prompts come from, one file each."""

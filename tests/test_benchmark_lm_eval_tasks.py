@@ -1,0 +1,527 @@
+"""lm-evaluation-harness tasks: equal to the harness's own `hf` model, and honest results."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("lm_eval")
+
+import benchmark_parts as parts
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub.errors import OfflineModeIsEnabled
+from lm_eval.api.instance import Instance
+from pydantic import ValidationError
+
+from evalkit.benchmarks import lm_eval_results
+from evalkit.benchmarks.lm_eval_model import ScoringLM
+from evalkit.benchmarks.lm_eval_tasks import RESULTS_FILE, LmEvalTasks
+from evalkit.errors import PrerequisiteError, RecipeError, ScoreError
+from evalkit.loading import load_model
+from evalkit.records import ResultSet, dumps
+from evalkit.registry import load
+from evalkit.stats import comparable, compare
+
+WORDS = "apple river stone cloud sort list letters count".split()
+
+CHOICE = """
+task: tiny_choice
+dataset_path: json
+dataset_name: null
+dataset_kwargs: {{data_files: {{train: {train}, test: {test}}}}}
+output_type: multiple_choice
+training_split: train
+test_split: test
+fewshot_split: train
+num_fewshot: 2
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: answer
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+  - {{metric: acc_norm, aggregation: mean, higher_is_better: true}}
+metadata: {{version: 3.0}}
+"""
+EXACT = """
+task: tiny_exact
+dataset_path: json
+dataset_name: null
+dataset_kwargs: {{data_files: {{train: {train}, test: {test}}}}}
+output_type: generate_until
+training_split: train
+test_split: test
+num_fewshot: 0
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{target}}}}"
+generation_kwargs: {{until: ["e"], max_gen_toks: 6, do_sample: {sample}, temperature: {degrees}}}
+repeats: {repeats}
+filter_list:
+  - {{name: first, filter: [{{function: take_first}}]}}
+  - {{name: upper, filter: [{{function: uppercase}}, {{function: take_first}}]}}
+metric_list:
+  - {{metric: exact_match, aggregation: mean, higher_is_better: true}}
+metadata: {{version: 1.0}}
+"""
+ROLLING = """
+task: tiny_rolling
+dataset_path: json
+dataset_name: null
+dataset_kwargs: {{data_files: {{test: {test}}}}}
+output_type: loglikelihood_rolling
+test_split: test
+doc_to_text: ""
+doc_to_target: "{{{{question}}}}"
+metric_list:
+  - {{metric: word_perplexity}}
+metadata: {{version: 1.0}}
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_llama: Path) -> Any:
+    return load_model(tiny_llama, dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Task definitions on local files, with everything awkward in their texts."""
+    root = tmp_path_factory.mktemp("tasks")
+    rows = [
+        {
+            "question": f"{WORDS[i % 8]} {WORDS[(3 * i) % 8]} ü{i}" + (" " * (i % 3)),
+            "choices": [WORDS[(i + k) % 8] + " " * (k % 2) + "x" * k for k in range(3)],
+            "answer": i % 3,
+            "target": WORDS[i % 8],
+        }
+        for i in range(16)
+    ]
+    files = {
+        "train": parts.write_lines(root / "train.jsonl", rows[:6]),
+        "test": parts.write_lines(root / "test.jsonl", rows[6:]),
+    }
+    (root / "choice.yaml").write_text(CHOICE.format(**files))
+    greedy = {"sample": "false", "degrees": 0.0, "repeats": 1}
+    (root / "exact.yaml").write_text(EXACT.format(**files, **greedy))
+    warm = EXACT.format(**files, sample="true", degrees=1.0, repeats=1)
+    (root / "warm.yaml").write_text(warm.replace("task: tiny_exact", "task: tiny_warm"))
+    (root / "rolling.yaml").write_text(ROLLING.format(**files))
+    for name in ("tiny_more", "tiny_default"):
+        text = CHOICE.format(**files).replace("task: tiny_choice", f"task: {name}")
+        (root / f"{name}.yaml").write_text(text)
+    average = "aggregate_metric_list: [{metric: acc_norm, weight_by_size: true}]\n"
+    (root / "inner.yaml").write_text(
+        f"group: tiny_inner\ntask: [tiny_more, tiny_choice]\n{average}"
+    )
+    (root / "outer.yaml").write_text(f"group: tiny_outer\ntask: [tiny_inner]\n{average}")
+    (root / "group.yaml").write_text(
+        "group: tiny_group\ntask: [tiny_choice, tiny_exact]\n"
+        "aggregate_metric_list: [{metric: acc_norm, weight_by_size: true}]\n"
+    )
+    return root
+
+
+def run(folder: Path, tiny_llama: Path, results: Path, loaded: Any, **options: Any) -> ResultSet:
+    options = {"include_path": str(folder), **options}
+    suite = LmEvalTasks(LmEvalTasks.Options(**options))
+    assert suite.check() == []
+    return suite.run(parts.context(tiny_llama, results, loaded=loaded))
+
+
+def peer(tasks: list[str], folder: Path, loaded: Any, **options: Any) -> dict[str, Any]:
+    """The same tasks through the harness's own `hf` model."""
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    model = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=1)
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    return lm_eval.simple_evaluate(
+        model=model, tasks=tasks, task_manager=manager, bootstrap_iters=2, **options
+    )
+
+
+def model(loaded: Any, max_length: int = 8192) -> ScoringLM:
+    from evalkit.scoring import CheckpointScorer
+
+    return ScoringLM(
+        loaded.tokenizer,
+        open_scorer=lambda: CheckpointScorer(loaded),
+        open_engine=lambda: parts.engine(loaded),
+        max_length=max_length,
+        progress=parts.silent,
+    )
+
+
+def ask(kind: str, *arguments: Any) -> list[Instance]:
+    return [
+        Instance(kind, {}, pair if isinstance(pair, tuple) else (pair,), i, ("t", i, 1))
+        for i, pair in enumerate(arguments)
+    ]
+
+
+class TestEqualToTheHarness:
+    """Numbers of the harness's own `hf` model on the same weights."""
+
+    @pytest.mark.parametrize("chat", [False, True])
+    def test_task_scores_and_logps(
+        self, folder: Path, tiny_llama: Path, tmp_path: Path, loaded: Any, chat: bool
+    ) -> None:
+        ours = run(
+            folder,
+            tiny_llama,
+            tmp_path,
+            loaded,
+            tasks=["tiny_choice", "tiny_exact"],
+            apply_chat_template=chat,
+        )
+        theirs = peer(["tiny_choice", "tiny_exact"], folder, loaded, apply_chat_template=chat)
+        for sample in ours.samples:
+            rows = [r for r in theirs["samples"][sample.task] if str(r["doc_id"]) == sample.id]
+            if sample.task == "tiny_exact":
+                assert sample.detail["response"] == rows[0]["resps"][0][0]
+                continue
+            expected = [response[0] for response in rows[0]["resps"]]
+            for logp, greedy, (their_logp, their_greedy) in zip(
+                sample.detail["logps"], sample.detail["greedy"], expected, strict=True
+            ):
+                assert logp == pytest.approx(their_logp, abs=1e-4)
+                assert greedy == their_greedy
+        result = theirs["results"]["tiny_choice"]
+        score = ours.score("tiny_choice", "acc_norm")
+        assert score.value == pytest.approx(100 * result["acc_norm,none"])
+        assert score.stderr == pytest.approx(100 * result["acc_norm_stderr,none"])
+
+    def test_awkward_requests(self, loaded: Any) -> None:
+        from lm_eval.models.huggingface import HFLM
+
+        long = "river stone cloud " * 40
+        pairs = [
+            ("", "apple"),
+            ("", "<|bos|>apple"),
+            ("apple  ", "river"),
+            ("<|bos|>apple", " river"),
+            (long, " sort"),
+            (long, " sort the words and repeat " * 3),
+            ("apple", " "),
+            ("apple", " river"),
+        ]
+        theirs = HFLM(
+            pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=1, max_length=64
+        )
+        expected = theirs.loglikelihood(ask("loglikelihood", *pairs), disable_tqdm=True)
+        found = model(loaded, 64).loglikelihood(ask("loglikelihood", *pairs))
+        for one, other in zip(found, expected, strict=True):
+            assert one[0] == pytest.approx(other[0], abs=1e-4)
+            assert one[1] == other[1]
+
+    def test_greedy_flag_is_sometimes_true(self, loaded: Any) -> None:
+        engine = parts.engine(loaded)
+        ids = tuple(loaded.tokenizer.encode("sort the words"))
+        request = parts.GenerationRequest(ids)
+        ((response,),) = engine.generate([request], parts.Sampling(0.0, 1.0, 1), parts.silent)
+        requests = [(None, list(ids), [response.token_ids[0]]), (None, list(ids), [5])]
+        assert [flag for _, flag in model(loaded)._loglikelihood_tokens(requests)] == [True, False]
+
+    def test_rolling(self, loaded: Any) -> None:
+        from lm_eval.models.huggingface import HFLM
+
+        texts = ("apple", "river stone cloud " * 30, "x")
+        theirs = HFLM(
+            pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=2, max_length=32
+        )
+        expected = theirs.loglikelihood_rolling(ask("loglikelihood_rolling", *texts))
+        found = model(loaded, 32).loglikelihood_rolling(ask("loglikelihood_rolling", *texts))
+        assert found == pytest.approx(expected, abs=1e-3)
+
+    def test_tokenizer_that_adds_bos(self, tiny_llama: Path) -> None:
+        from lm_eval.models.huggingface import HFLM
+        from tokenizers.processors import TemplateProcessing
+
+        again = load_model(tiny_llama, dtype="float32", device="cpu")
+        again.tokenizer._tokenizer.post_processor = TemplateProcessing(
+            single="<|bos|> $A", special_tokens=[("<|bos|>", again.tokenizer.bos_token_id)]
+        )
+        assert again.tokenizer.encode("apple")[0] == again.tokenizer.bos_token_id
+        theirs = HFLM(pretrained=again.model, tokenizer=again.tokenizer, batch_size=1)
+        pairs = [("apple ", "river"), ("<|bos|>apple", " river"), ("", "stone")]
+        expected = theirs.loglikelihood(ask("loglikelihood", *pairs), disable_tqdm=True)
+        found = model(again).loglikelihood(ask("loglikelihood", *pairs))
+        assert [f[0] for f in found] == pytest.approx([e[0] for e in expected], abs=1e-4)
+        doubled = again.tokenizer.bos_token_id
+        assert model(again).tok_encode("<|bos|>apple").count(doubled) == 1
+        arguments: dict[str, Any] = {"until": ["zz"], "max_gen_toks": 4}
+        asked = ask("generate_until", ("<|bos|>apple", dict(arguments)), ("river", arguments))
+        assert model(again).generate_until(asked) == theirs.generate_until(asked)
+
+
+class TestShots:
+    """One number of few-shot examples for all tasks, or one for each."""
+
+    def test_each_task_has_its_own(
+        self, folder: Path, tiny_llama: Path, tmp_path: Path, loaded: Any
+    ) -> None:
+        tasks = ["tiny_choice", "tiny_more", "tiny_default", "tiny_rolling"]
+        shots = {"tiny_choice": 1, "tiny_more": 4}
+        results = run(folder, tiny_llama, tmp_path, loaded, tasks=tasks, num_fewshot=shots)
+        found = {score.task: score.settings["few_shot"] for score in results.scores}
+        expected = {"tiny_choice": 1, "tiny_more": 4, "tiny_default": 2, "tiny_rolling": 0}
+        assert found == expected
+        raw = json.loads((tmp_path / RESULTS_FILE).read_text())
+        assert raw["n-shot"] == expected
+        for task, number in (("tiny_choice", 1), ("tiny_more", 4), ("tiny_default", None)):
+            alone = run(
+                folder, tiny_llama, tmp_path / task, loaded, tasks=[task], num_fewshot=number
+            )
+            assert alone.scores == tuple(s for s in results.scores if s.task == task)
+            together = [s.detail["prompt"] for s in results.samples if s.task == task]
+            assert [sample.detail["prompt"] for sample in alone.samples] == together
+
+    def test_a_group_s_number_is_for_its_tasks(
+        self, folder: Path, tiny_llama: Path, tmp_path: Path, loaded: Any
+    ) -> None:
+        tasks = ["tiny_group", "tiny_more"]
+        shots = {"tiny_group": 3}
+        results = run(folder, tiny_llama, tmp_path, loaded, tasks=tasks, num_fewshot=shots)
+        assert results.score("tiny_choice", "acc_norm").settings["few_shot"] == 3
+        assert results.score("tiny_exact", "exact_match").settings["few_shot"] == 0
+        assert results.score("tiny_more", "acc_norm").settings["few_shot"] == 2
+        # The group has a score and no samples: it is left out of comparisons, its tasks are not.
+        assert [task for task, _ in comparable(results, results)] == [
+            "tiny_choice",
+            "tiny_exact",
+            "tiny_more",
+        ]
+
+    def test_a_group_of_groups_says_its_number_too(
+        self, folder: Path, tiny_llama: Path, tmp_path: Path, loaded: Any
+    ) -> None:
+        """As MMLU is one: leaderboards ask for it with five."""
+        tasks, shots = ["tiny_outer", "tiny_default"], {"tiny_outer": 5}
+        results = run(folder, tiny_llama, tmp_path, loaded, tasks=tasks, num_fewshot=shots)
+        found = {score.task: score.settings["few_shot"] for score in results.scores}
+        assert found == {
+            "tiny_more": 5,
+            "tiny_choice": 5,
+            "tiny_default": 2,
+            "tiny_inner": 5,
+            "tiny_outer": 5,
+        }
+
+    def test_a_task_that_is_always_asked_without_is_refused(
+        self, folder: Path, tiny_llama: Path, tmp_path: Path, loaded: Any
+    ) -> None:
+        options = {"tasks": ["tiny_exact"], "num_fewshot": {"tiny_exact": 5}}
+        with pytest.raises(RecipeError, match="tiny_exact is always asked without"):
+            run(folder, tiny_llama, tmp_path, loaded, **options)
+
+    @pytest.mark.parametrize(
+        ("shots", "fault"),
+        [
+            ({"other": 5}, "'other' is not among the tasks"),
+            ({"gsm8k": -1}, "a number from 0"),
+            ("many", "a number from 0"),
+            (-1, "a number from 0"),
+        ],
+    )
+    def test_impossible_numbers(self, shots: Any, fault: str) -> None:
+        with pytest.raises(ValidationError, match=fault) as caught:
+            LmEvalTasks.Options(tasks=["gsm8k"], num_fewshot=shots)
+        assert [error["loc"] for error in caught.value.errors()] == [("num_fewshot",)]
+
+
+class TestData:
+    """Files and datasets that decide a result."""
+
+    def test_every_file_of_the_folder_counts(self, tmp_path: Path) -> None:
+        suite = LmEvalTasks(LmEvalTasks.Options(tasks=["t"], include_path=str(tmp_path)))
+        seen = [suite.data_digests()["include_path"]]
+        (tmp_path / "below").mkdir()
+        for name, text in [("t.yaml", "a"), ("t.yaml", "b"), ("below/helper.py", "a")]:
+            (tmp_path / name).write_text(text)
+            seen.append(suite.data_digests()["include_path"])
+        (tmp_path / "below/helper.py").rename(tmp_path / "helper.py")
+        seen.append(suite.data_digests()["include_path"])
+        assert len(set(seen)) == 5
+        (tmp_path / "__pycache__").mkdir()
+        (tmp_path / "__pycache__/helper.pyc").write_text("compiled")
+        assert suite.data_digests()["include_path"] == seen[-1]
+
+    def test_the_pocket_folder_counts_and_no_folder_does_not(self) -> None:
+        pocket = LmEvalTasks(LmEvalTasks.Options(tasks=["pocket_exact"], include_path="pocket"))
+        assert len(pocket.data_digests()["include_path"]) == 64
+        assert LmEvalTasks(LmEvalTasks.Options(tasks=["arc_easy"])).data_digests() == {}
+
+    @pytest.mark.parametrize("error", [ConnectionError, DatasetNotFoundError, OfflineModeIsEnabled])
+    def test_an_unreachable_dataset(
+        self,
+        error: type[Exception],
+        folder: Path,
+        tiny_llama: Path,
+        tmp_path: Path,
+        loaded: Any,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def unreachable(*args: Any, **kwargs: Any) -> Any:
+            raise error("cannot reach the Hub\nlong story")
+
+        monkeypatch.setattr("datasets.load_dataset", unreachable)
+        with pytest.raises(
+            PrerequisiteError, match=r"data of task tiny_choice .*the Hub$"
+        ) as caught:
+            run(folder, tiny_llama, tmp_path, loaded, tasks=["tiny_choice"])
+        assert "network" in caught.value.hint
+
+    def test_a_really_missing_file(
+        self, folder: Path, tiny_llama: Path, tmp_path: Path, loaded: Any
+    ) -> None:
+        lost = tmp_path / "tasks"
+        lost.mkdir()
+        files = {"train": lost / "no.jsonl", "test": lost / "no.jsonl"}
+        (lost / "choice.yaml").write_text(CHOICE.format(**files))
+        with pytest.raises(PrerequisiteError, match="data of task tiny_choice"):
+            run(lost, tiny_llama, tmp_path, loaded, tasks=["tiny_choice"])
+
+
+def test_a_missing_harness_is_a_requirement_not_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert LmEvalTasks.requires == (("lm_eval", "eval"), ("datasets", "eval"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert LmEvalTasks(LmEvalTasks.Options(tasks=["nonsense"])).check() == []
+
+
+class TestResults:
+    """What a run leaves behind."""
+
+    def test_scores(self, folder: Path, tiny_llama: Path, tmp_path: Path, loaded: Any) -> None:
+        results = run(
+            folder,
+            tiny_llama,
+            tmp_path,
+            loaded,
+            tasks=["tiny_group", "tiny_rolling"],
+            num_fewshot=1,
+            limit=7,
+        )
+        assert [(s.task, s.metric) for s in results.scores[:4]] == [
+            ("tiny_choice", "acc_norm"),
+            ("tiny_exact", "exact_match"),
+            ("tiny_rolling", "word_perplexity"),
+            ("tiny_group", "acc_norm"),
+        ]
+        choice = results.score("tiny_choice", "acc_norm")
+        assert (choice.scale, choice.n, choice.missing) == ("percent", 7, 0)
+        assert choice.ci_low is not None
+        assert choice.ci_high is not None
+        assert 0 <= choice.ci_low < choice.value < choice.ci_high <= 100
+        assert choice.settings["few_shot"] == 1
+        assert choice.settings["limit"] == 7
+        assert choice.settings["task_version"] == "3.0"
+        assert results.score("tiny_exact", "exact_match").settings["few_shot"] == 0
+        assert results.score("tiny_exact", "exact_match").settings["temperature"] == 0.0
+        assert results.score("tiny_exact", "exact_match,upper").settings["filter"] == "upper"
+        group = results.score("tiny_group", "acc_norm")
+        assert (group.value, group.n) == (choice.value, 7)
+        assert group.stderr == pytest.approx(choice.stderr)
+        rolling = results.score("tiny_rolling", "word_perplexity")
+        assert (rolling.scale, rolling.stderr) == ("ratio", None)
+        assert rolling.higher_is_better is False
+        assert math.isfinite(rolling.value)
+        found = [s.metrics["acc_norm"] for s in results.samples if s.task == "tiny_choice"]
+        assert sum(found) / len(found) == pytest.approx(choice.value)
+
+    def test_nothing_of_the_machine_is_kept(
+        self, folder: Path, tiny_llama: Path, tmp_path: Path, loaded: Any
+    ) -> None:
+        tasks = ["tiny_choice", "tiny_warm"]
+        for name in ("one", "two"):
+            results = run(folder, tiny_llama, tmp_path / name, loaded, tasks=tasks)
+            (tmp_path / f"{name}.json").write_text(dumps(results))
+        one, two = (tmp_path / name / RESULTS_FILE for name in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+        assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+        for text in (one.read_text(), (tmp_path / "one.json").read_text()):
+            assert str(folder) not in text
+            assert str(tiny_llama) not in text
+        raw = json.loads(one.read_text())
+        assert raw["configs"]["tiny_choice"]["dataset_kwargs"]["data_files"]["test"] == "test.jsonl"
+        assert raw["config"]["model_name"] == "tiny"
+        assert raw["lm_eval_version"]
+        assert not {"date", "git_hash", "pretty_env_info"} & set(raw)
+
+    def test_results_of_one_task_compare(
+        self, folder: Path, tiny_llama: Path, tmp_path: Path, loaded: Any
+    ) -> None:
+        results = run(folder, tiny_llama, tmp_path, loaded, tasks=["tiny_choice"])
+        same = compare(results, results, "tiny_choice", "acc_norm", seed=0)
+        assert (same.difference, same.ci_low, same.ci_high, same.p_value) == (0, 0, 0, 1)
+        assert same.n == 10
+        other = run(folder, tiny_llama, tmp_path, loaded, tasks=["tiny_choice"], num_fewshot=1)
+        with pytest.raises(ScoreError, match="settings"):
+            compare(results, other, "tiny_choice", "acc_norm", seed=0)
+
+    def test_an_item_without_a_score_is_missing(self) -> None:
+        rows = [self._row(i, value) for i, value in enumerate([1.0, math.nan, 0.0, 1.0])]
+        (score,) = lm_eval_results.scores_of(self._results(rows), {})
+        assert (score.n, score.missing) == (3, 1)
+        assert score.value == pytest.approx(200 / 3)
+        samples = lm_eval_results.samples_of(self._results(rows))
+        assert [sample.metrics for sample in samples][:2] == [{"acc": 100.0}, {}]
+        with pytest.raises(ScoreError, match="no acc"):
+            lm_eval_results.scores_of(self._results([rows[1]]), {})
+
+    def _row(self, identity: int, acc: float) -> dict[str, Any]:
+        facts = {"target": 0, "arguments": [("p", "c")], "resps": [[(-1.0, True)]]}
+        return {"doc_id": identity, "filter": "none", "acc": acc, **facts}
+
+    def _results(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        mean = sum(row["acc"] for row in rows) / len(rows)
+        return {
+            "results": {"t": {"acc,none": mean, "acc_stderr,none": "N/A"}},
+            "configs": {"t": {}},
+            "samples": {"t": rows},
+            **{key: {} for key in ("n-shot", "versions", "higher_is_better", "group_subtasks")},
+        }
+
+    def test_sampling_seeds(self, loaded: Any) -> None:
+        arguments = {"until": [], "max_gen_toks": 8, "do_sample": True, "temperature": 1.0}
+        lm = model(loaded)
+        asked = ask("generate_until", ("apple", arguments))
+        first, second = lm.generate_until(asked * 2)
+        assert first != second  # a repeat is another draw
+        assert lm.generate_until(asked * 2) == [first, second]
+
+
+class TestRefusals:
+    """What cannot be done is said, early."""
+
+    @pytest.mark.slow
+    def test_unknown_task(self, folder: Path) -> None:
+        suite = LmEvalTasks(LmEvalTasks.Options(tasks=["tiny_chioce"], include_path=str(folder)))
+        (problem,) = suite.check()
+        assert "tiny_choice" in problem.hint
+
+    def test_missing_folder(self) -> None:
+        suite = LmEvalTasks(LmEvalTasks.Options(tasks=["a"], include_path="no/such/folder"))
+        assert "no/such/folder" in suite.check()[0].message
+
+    def test_model_without_template(self, folder: Path, tiny_llama: Path, tmp_path: Path) -> None:
+        bare = load_model(tiny_llama, dtype="float32", device="cpu")
+        bare.tokenizer.chat_template = None
+        with pytest.raises(ScoreError, match="no chat template"):
+            run(folder, tiny_llama, tmp_path, bare, tasks=["tiny_choice"], apply_chat_template=True)
+
+    def test_unanswerable_requests(self, loaded: Any) -> None:
+        lm = model(loaded, 16)
+        with pytest.raises(ScoreError, match="continuation"):
+            lm.loglikelihood(ask("loglikelihood", ("apple", " river" * 40)))
+        with pytest.raises(ScoreError, match="16 new tokens"):
+            lm.generate_until(ask("generate_until", ("apple", {"until": [], "max_gen_toks": 16})))
+        with pytest.raises(ScoreError, match="num_beams"):
+            lm.generate_until(
+                ask("generate_until", ("a", {"until": [], "max_gen_toks": 2, "num_beams": 4}))
+            )
+
+
+def test_the_registry_finds_it() -> None:
+    assert load("benchmarks", "lm-eval-tasks") is LmEvalTasks

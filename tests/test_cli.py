@@ -1,0 +1,180 @@
+"""The command line: its flags, its help, its messages; and what it does not import."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from evalkit.cli import cli, main
+
+ROOT = Path(__file__).parent.parent
+RECIPE_FLAGS = {
+    "--out", "--set", "--until", "--redo", "--dry-run", "--hub-root", "--replace", "--children",
+}  # fmt: skip
+# Frozen: people's scripts depend on these. A change here is a change for them.
+FLAGS = {
+    "": {"--debug", "--version"},
+    "train-and-publish": RECIPE_FLAGS,
+    "train": RECIPE_FLAGS,
+    "quantize": RECIPE_FLAGS,
+    "evaluate": RECIPE_FLAGS,
+    "publish": RECIPE_FLAGS,
+    "card build": RECIPE_FLAGS,
+    "card lint": {"--json"},
+    "show": {"--json"},
+    "list": {"--json"},
+    "hub serve": {"--root", "--port"},
+    "hub token": {"--root", "--user"},
+    "leaderboard export": {"--out", "--definition"},
+}
+
+
+def _flags(command: click.Command, name: str = "") -> dict[str, set[str]]:
+    if isinstance(command, click.Group) and name:
+        own: dict[str, set[str]] = {}
+    else:
+        options = (p for p in command.params if isinstance(p, click.Option))
+        own = {name: {flag for option in options for flag in option.opts}}
+    if isinstance(command, click.Group):
+        for word, child in command.commands.items():
+            own |= _flags(child, f"{name} {word}".strip())
+    return own
+
+
+def _failing(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as caught:
+        main(list(words))
+    assert isinstance(caught.value.code, int)
+    return caught.value.code, capsys.readouterr().err
+
+
+def _recipe(tmp_path: Path, **changes: tuple[str, str]) -> Path:
+    text = (ROOT / "tests" / "recipes" / "micro.yaml").read_text()
+    for old, new in changes.values():
+        assert old in text
+        text = text.replace(old, new)
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_the_set_of_flags_is_frozen() -> None:
+    assert _flags(cli) == FLAGS
+
+
+def test_help_and_list_import_nothing_heavy() -> None:
+    code = (
+        "import sys, evalkit.cli\n"
+        "for words in (['--help'], ['list'], ['train-and-publish', '--help']):\n"
+        "    try: evalkit.cli.main(words)\n"
+        "    except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'pandas', 'transformers', 'jinja2', 'numpy', 'lm_eval'}\n"
+        "print('loaded:', sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_the_readme_shows_the_help_as_it_is() -> None:
+    context = click.Context(cli, info_name="evalkit", terminal_width=100)
+    readme = (ROOT / "README.md").read_text()
+    assert cli.get_help(context) in readme
+
+
+def test_every_problem_of_a_recipe_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = _recipe(
+        tmp_path,
+        scheme=("fp8_dynamic]", "fp-8]"),
+        judge=("    judge: rule\n    training", "    judge: rulle\n    training"),
+        option=("eta: 20", "etta: 20"),
+        key=("license: apache-2.0", "licence: apache-2.0"),
+    )
+    code, said = _failing(capsys, "train-and-publish", str(file), "--out", str(tmp_path / "run"))
+    assert code == 1
+    assert "5 problems" in said
+    assert f"{file}:33  variants.1: no scheme is called 'fp-8'" in said
+    assert "did you mean 'fp8_dynamic'" in said
+    assert "stages.0.method.etta: there is no such option" in said
+    assert "did you mean 'eta'" in said
+    assert "did you mean 'rule'" in said
+    assert "did you mean 'license'" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_few_prompts_are_told_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = _recipe(tmp_path, count=("split: self_play, count: 96", "split: self_play, count: 90"))
+    code, said = _failing(capsys, "train", str(file), "--out", str(tmp_path / "run"))
+    assert code == 1
+    assert "need 96" in said
+    assert "prompts_per_iteration" in said
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(
+            ["train-and-publish", str(_recipe(tmp_path)), "--dry-run", "--out", str(tmp_path / "r")]
+        )
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert "iter2-w4a16_gptq" in shown
+    assert "would push to a Hub served from" in shown
+    assert "  micro/Micro-SPPO-Iter2-W4A16" in shown
+    assert not (tmp_path / "r").exists()
+
+
+def test_goals_cut_the_same_plan_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", str(_recipe(tmp_path)), "--dry-run"])
+    shown = capsys.readouterr().out
+    assert "iter2-train" in shown
+    assert "eval-" not in shown
+    assert "publish" not in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["train", "RECIPE", "--dry-run", "--until", "iter2-trian"], "did you mean 'iter2-train'"),
+        (["train", "RECIPE", "--dry-run", "--redo", "iter1-jugde"], "did you mean 'iter1-judge'"),
+        (["list", "judgs"], "did you mean 'judges'"),
+        (["train", "nowhere.yaml"], ""),
+    ],
+)
+def test_typos_get_a_hint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], hint: str
+) -> None:
+    file = str(_recipe(tmp_path))
+    code, said = _failing(capsys, *(file if word == "RECIPE" else word for word in words))
+    assert code == 1
+    assert said.startswith("error: ")
+    assert "Traceback" not in said
+    assert hint in said
+
+
+def test_wrong_usage_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _failing(capsys, "train")[0] == 2
+    assert _failing(capsys, "tarin", "x")[0] == 2
+
+
+def test_list_as_json_names_the_plugins(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["list", "schemes", "--json"])
+    known = json.loads(capsys.readouterr().out)
+    assert set(known["schemes"]) == {"fp8_dynamic", "w4a16_gptq", "w4a16_rtn"}
+
+
+def test_a_folder_that_is_no_run_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = _failing(capsys, "show", str(tmp_path))
+    assert code == 1
+    assert "is not a run" in said

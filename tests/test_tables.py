@@ -1,0 +1,211 @@
+"""Tables and leaderboards: the right number in the right place, each with its n and interval."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from card_families import changed, lm_eval_result, pocket_family, standard_score
+
+from evalkit.errors import CardError
+from evalkit.family import Family
+from evalkit.leaderboard import (
+    MAX_COLUMNS,
+    Definition,
+    definition_for,
+    definition_names,
+    derived,
+    read_definition,
+)
+from evalkit.records import Score
+from evalkit.standings import (
+    family_standings,
+    number,
+    sorted_standings,
+    to_markdown,
+    with_interval,
+)
+from evalkit.tables import export_leaderboard, family_table
+
+V1 = (
+    ("arc_challenge", "acc_norm", 25, 1172),
+    ("hellaswag", "acc_norm", 10, 10042),
+    ("mmlu", "acc", 5, 14042),
+    ("truthfulqa_mc2", "acc", 0, 817),
+    ("winogrande", "acc", 5, 1267),
+    ("gsm8k", "exact_match", 5, 1319),
+)
+
+
+def v1_family() -> Family:
+    """Two members measured as the Open LLM Leaderboard v1 measures, one without GSM8K."""
+    family = pocket_family()
+    family = replace(family, members=family.members[:2], comparisons=())
+    for name, tasks in (("base", V1[:-1]), ("iter1", V1)):
+        scores = [standard_score(t, m, k, n, 60.0 + i) for i, (t, m, k, n) in enumerate(tasks)]
+        scores = [
+            replace(s, settings={**s.settings, "filter": "strict-match"})
+            if s.task == "gsm8k"
+            else s
+            for s in scores
+        ]
+        family = changed(family, name, results=(lm_eval_result(name, *scores),))
+    return family
+
+
+def test_the_terminal_table() -> None:
+    table = family_table(pocket_family())
+    assert table.columns[:2] == ["Model", "Pocket exact: exact match (%, n=300)"]
+    assert table.columns[4] == "Pocket AlpacaEval: win rate (%, n=199, 1 missing)"
+    assert [row[0] for row in table.rows][:2] == ["Pocket-SPPO-Base", "Pocket-SPPO-Iter1"]
+    assert table.rows[2][1] == "61.3 [55.9, 66.7]"
+    assert any("95 %" in note for note in table.notes)
+    assert any(note.startswith("Judged by rule: Pocket AlpacaEval") for note in table.notes)
+
+
+def test_golden_leaderboard(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
+    files = export_leaderboard([pocket_family()], tmp_path)
+    assert [file.name for file in files] == ["pocket.md", "pocket.csv", "pocket.json"]
+    for file in files:
+        golden(f"tables/{file.name}", file.read_bytes().decode())
+
+
+def test_golden_average(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
+    for file in export_leaderboard([v1_family()], tmp_path, "open_llm_v1"):
+        golden(f"tables/{file.name}", file.read_bytes().decode())
+
+
+def test_exports_hold_the_records_unrounded(tmp_path: Path) -> None:
+    family = pocket_family()
+    md, csv_file, json_file = export_leaderboard([family], tmp_path)
+    rows = list(csv.DictReader(csv_file.read_text().splitlines()))
+    models = json.loads(json_file.read_text())["models"]
+    assert [row["model"] for row in rows] == [model["model"] for model in models]
+    for row, model in zip(rows, models, strict=True):
+        score = family.member(row["checkpoint"]).results[0].scores[0]
+        assert float(row["Pocket exact: exact match value"]) == score.value
+        assert model["Pocket exact: exact match ci_low"] == score.ci_low
+        assert int(row["Pocket exact: exact match n"]) == score.n
+    assert [row["checkpoint"] for row in rows] == [  # best first
+        "iter2-fp8_dynamic", "iter2", "iter2-w4a16_gptq", "iter1", "base",
+    ]  # fmt: skip
+    assert "](" not in md.read_text()  # a leaderboard is read anywhere: no links that need a Hub
+
+
+def test_own_row_is_bold() -> None:
+    shown = to_markdown(family_standings(pocket_family(), own="iter1"))
+    lines = [line for line in shown.splitlines() if "**" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("| **Pocket-SPPO-Iter1** | **47.3 [41.9, 52.7]** |")
+
+
+def test_an_average_needs_every_part() -> None:
+    rows = sorted_standings([v1_family()], "open_llm_v1").rows
+    assert [row.member.checkpoint.name for row in rows] == ["iter1", "base"]
+    average = rows[0].cells[0]
+    assert average is not None
+    assert average.value == pytest.approx(62.5)
+    assert average.ci_high == pytest.approx(62.5 + 1.959964 * 0.5 / math.sqrt(6))
+    assert rows[1].cells[0] is None
+
+
+def test_what_was_measured_otherwise_is_marked() -> None:
+    family = v1_family()
+    family = changed(family, "iter1", results=(
+        lm_eval_result("iter1", standard_score("arc_challenge", "acc_norm", 0, 1172, 70.0)),
+    ))  # fmt: skip
+    family = changed(family, "base", results=(
+        lm_eval_result("base", standard_score("arc_challenge", "acc_norm", 25, 1172, 60.0)),
+    ))  # fmt: skip
+    table = family_table(family)
+    assert table.rows[1][1] == "70.0 [69.0, 71.0] †"
+    assert any("not comparable with the others: few_shot is 0" in note for note in table.notes)
+    official = family_table(family, "open_llm_v1")
+    assert official.rows[1][2] == "–"
+
+
+def test_the_fitting_definition_is_found() -> None:
+    assert definition_for(pocket_family().members).name == "pocket"
+    assert definition_for(v1_family().members).name == "open_llm_v1"
+    bare = changed(pocket_family(), "base", results=(
+        lm_eval_result("base", *(Score(f"t{i}", "acc", 1.0, 9, "percent") for i in range(9))),
+    ))  # fmt: skip
+    definition = definition_for(bare.members)
+    assert definition.name == "results"
+    assert len(definition.columns) == MAX_COLUMNS
+    assert {column.benchmark for column in definition.columns} == {
+        "lm_eval_tasks", "alpaca_eval", "mt_bench",
+    }  # fmt: skip
+
+
+def test_first_scores_are_the_headlines() -> None:
+    columns = derived(pocket_family().members).columns
+    assert [(c.task, c.metric) for c in columns] == [
+        ("pocket_exact", "exact_match"),
+        ("pocket_exact_t1", "exact_match"),
+        ("pocket_choice", "acc_norm"),
+        ("alpaca_eval_pocket/open", "win_rate"),
+        ("mt_bench_pocket/two_turn", "average"),
+    ]
+
+
+def test_shipped_definitions_are_valid() -> None:
+    assert {"pocket", "open_llm_v1"} <= set(definition_names())
+    for name in definition_names():
+        assert read_definition(name).name == name
+
+
+def test_definitions_that_are_wrong(tmp_path: Path) -> None:
+    with pytest.raises(CardError) as caught:
+        read_definition("pockt")
+    assert "did you mean 'pocket'" in caught.value.hint
+    with pytest.raises(CardError, match="there is no"):
+        read_definition(str(tmp_path / "mine.yaml"))
+    own = tmp_path / "own.yaml"
+    column = "{benchmark: b, task: t, metric: acc, label: A}"
+    own.write_text(f"name: own\ntitle: Own\ncolumns: [{column}]\n")
+    assert read_definition(str(own)).columns[0].heading == "A"
+    for extra in ("sort_by: B", "averages: [{label: M, of: [A, B]}]", "colums: []"):
+        own.write_text(f"name: own\ntitle: Own\ncolumns: [{column}]\n{extra}\n")
+        with pytest.raises(CardError, match="no leaderboard definition"):
+            read_definition(str(own))
+    with pytest.raises(ValueError, match="same label"):
+        Definition.model_validate(
+            {
+                "name": "x",
+                "title": "x",
+                "columns": [{"benchmark": "b", "task": "t", "metric": "m"}] * 2,
+            }
+        )
+
+
+def test_an_empty_family_has_a_table(tmp_path: Path) -> None:
+    family = pocket_family()
+    for member in family.members:
+        family = changed(family, member.checkpoint.name, results=())
+    assert family_table(family).columns == ["Model"]
+    assert len(export_leaderboard([family], tmp_path)) == 3
+
+
+def test_numbers() -> None:
+    assert number(-0.04, 1) == "0.0"
+    assert with_interval(61.25, 55.0, None, 1) == "61.2"
+    with pytest.raises(CardError, match="nan"):
+        number(math.nan, 1)
+
+
+def test_tables_need_no_pandas_to_be_shown() -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "from card_families import pocket_family\n"
+        "from evalkit.cards import build_card\nfrom evalkit.tables import family_table\n"
+        "family_table(pocket_family())\n"
+        "assert not {'pandas', 'jinja2', 'torch'} & set(sys.modules)"
+    )
+    root = Path(__file__).parent.parent
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
