@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, Problem
 
 if TYPE_CHECKING:
     from evalkit.roles import Progress
@@ -34,13 +34,24 @@ def say(message: str) -> None:
 def print_error(error: EvalkitError) -> None:
     """Prints an error for people: what is wrong, every single problem, what to do."""
     print(f"error: {error.message}", file=sys.stderr)
-    for problem in getattr(error, "problems", ()):
+    _print_problems(getattr(error, "problems", ()))
+    if error.hint:
+        print(f" hint: {error.hint}", file=sys.stderr)
+
+
+def print_lacking(problems: Sequence[Problem]) -> None:
+    """Prints what a planned run would need that this machine does not have."""
+    if problems:
+        print("note: to run this plan, this machine lacks", file=sys.stderr)
+        _print_problems(problems)
+
+
+def _print_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
         where = f"{problem.where}: " if problem.where else ""
         print(f"  {where}{problem.message}", file=sys.stderr)
         if problem.hint:
             print(f"    hint: {problem.hint}", file=sys.stderr)
-    if error.hint:
-        print(f" hint: {error.hint}", file=sys.stderr)
 
 
 def no_progress(done: int, total: int, note: str = "") -> None:

@@ -27,11 +27,21 @@ class EvalkitError(Exception):
 
 
 class Problem(NamedTuple):
-    """One thing wrong with an input: `where` is `file:line` or a key, `hint` what to type."""
+    """One thing wrong with an input: `where` is `file:line` or a key, `hint` what to type.
+
+    prerequisite: the input is right, but this machine lacks something (a package, a token, the
+        network): `--dry-run` prints its plan all the same.
+    """
 
     where: str
     message: str
     hint: str = ""
+    prerequisite: bool = False
+
+    @classmethod
+    def of(cls, where: str, error: "EvalkitError") -> "Problem":
+        """An error that was raised while `where` was checked."""
+        return cls(where, error.message, error.hint, isinstance(error, PrerequisiteError))
 
 
 class RecipeError(EvalkitError):

@@ -56,6 +56,8 @@ class Stage(Section):
 
     prompts_per_iteration: how many prompts each iteration takes; default all.
     reuse_prompts: every iteration takes the same prompts (SPIN) instead of the next ones (SPPO).
+    continues: the stage before is the same method with other settings: the first iteration here
+        is to it what its next one would be, and sees its last iteration's responses too (SPIN).
     """
 
     method: PluginRef
@@ -63,6 +65,7 @@ class Stage(Section):
     prompts: PluginRef
     prompts_per_iteration: Annotated[int, Field(ge=1)] | None = None
     reuse_prompts: bool = False
+    continues: bool = False
     sampling: SamplingSection = SamplingSection()
     judge: PluginRef | None = None
     preferences: PreferenceOptions = PreferenceOptions()
@@ -138,7 +141,11 @@ class Publish(Section):
 
 
 class Recipe(Section):
-    """One family of models, from its base to its published cards."""
+    """One family of models, from its base to its published cards.
+
+    calibration: a source of prompts with responses for calibrated schemes; default the last
+        stage's training prompts and responses.
+    """
 
     name: str
     seed: Annotated[int, Field(ge=0)] = 0
@@ -147,6 +154,7 @@ class Recipe(Section):
     stages: tuple[Stage, ...] = ()
     evaluation: Evaluation = Evaluation()
     variants: tuple[PluginRef, ...] = ()
+    calibration: PluginRef | None = None
     card: Card
     publish: Publish | None = None
 
@@ -155,6 +163,17 @@ class Recipe(Section):
     def _usable_as_a_repository_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value) or "--" in value or ".." in value:
             raise ValueError("use letters, digits, '-', '_' and '.', at most 96, no '--' or '..'")
+        return value
+
+    @field_validator("stages")
+    @classmethod
+    def _continues_its_like(cls, value: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        for number, stage in enumerate(value):
+            alike = number > 0 and value[number - 1].method.key == stage.method.key
+            if stage.continues and not alike:
+                raise ValueError(
+                    f"stage {number} continues the one before it, which has another method"
+                )
         return value
 
     @field_validator("variants")

@@ -23,6 +23,7 @@ ROOMS = {
     "schemes": "quantize",
     "sources": "sources",
     "builders": "builders",
+    "importers": "importers",
 }
 SINGULAR = {kind: kind.removesuffix("s") for kind in ROOMS}
 _PLUGIN_LINE = re.compile(r"^PLUGIN\b.*=", re.MULTILINE)

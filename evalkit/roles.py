@@ -13,6 +13,7 @@ them to each other: plug-ins of different rooms never import each other.
 | Scheme    | evalkit.quantize    | variants[]                      |
 | Source    | evalkit.sources     | stages[].prompts, benchmark data |
 | Builder   | evalkit.builders    | base.builder                   |
+| Importer  | evalkit.importers   | (`evalkit card build --from`)  |
 """
 
 from __future__ import annotations
@@ -117,6 +118,36 @@ class Builder(Plugin, ABC):
     @abstractmethod
     def description(self) -> Mapping[str, str]:
         """`how`: plain words on how the base was made, `license`, `languages`: for its card."""
+
+
+class Imported(NamedTuple):
+    """Results that another tool wrote: the model as its files name it, and the scores.
+
+    result: `checkpoint` and `checkpoint_digest` are empty, as no weights were seen; provenance
+        holds `imported`: {"tool", "file", "sha256"} of what was read.
+    """
+
+    model: str
+    result: ResultSet
+
+
+class Importer(Plugin, ABC):
+    """Reads the result files of another tool."""
+
+    @abstractmethod
+    def recognises(self, path: Path) -> bool:
+        """Whether the file or folder is one that this importer reads; opens no more than it must.
+
+        Of a folder that holds such results further down, only the lowest one is recognised.
+        """
+
+    @abstractmethod
+    def read(self, path: Path) -> list[Imported]:
+        """Every result in it.
+
+        Raises:
+            RecipeError: the file is damaged, or says something impossible.
+        """
 
 
 class Progress(Protocol):

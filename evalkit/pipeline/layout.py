@@ -17,7 +17,8 @@ class IterationSlot:
 
     number: position among all iterations of the family, from 1.
     position: position within its stage, from 0.
-    name, parent: checkpoint names; before: the iteration before it in the same stage.
+    name, parent: checkpoint names.
+    before: the iteration before it in the same stage, or in the one that its stage continues.
     """
 
     stage_index: int
@@ -33,7 +34,7 @@ def iterations(recipe: Recipe) -> list[IterationSlot]:
     slots: list[IterationSlot] = []
     self_play = 0
     for index, stage in enumerate(recipe.stages):
-        before: str | None = None
+        before = slots[-1].name if stage.continues else None
         for position in range(stage.iterations):
             if stage.iterations > 1 or _plays_itself(stage):
                 self_play += 1

@@ -48,7 +48,7 @@ def settings(kind: str, ref: PluginRef) -> dict[str, Any]:
 def missing_packages(plugin: Any) -> list[Problem]:
     """A problem for each package that the plug-in needs and this environment lacks."""
     return [
-        Problem("", f"the Python package '{package}' is not installed", _install(extra))
+        Problem("", f"the Python package '{package}' is not installed", _install(extra), True)
         for package, extra in plugin.requires
         if find_spec(package) is None
     ]

@@ -22,17 +22,22 @@ from evalkit.roles import Judge, PluginRef
 MIN_FREE_BYTES = 1_000_000_000
 
 
-def check(file: RecipeFile, goal: str) -> None:
+def check(file: RecipeFile, goal: str, only_plan: bool = False) -> list[Problem]:
     """Raises one RecipeError that carries every problem of what a goal needs, or returns.
 
+    only_plan: what this machine lacks (a package, a token, the network) is returned, not raised:
+        a plan can be printed without it.
+
     Raises:
-        RecipeError: the recipe asks for something impossible, or something is not installed.
+        RecipeError: the recipe asks for something impossible, or something is not there.
     """
     problems = list(_problems(file, set(GOALS[goal])))
     if goal == "publish" and file.recipe.publish is None:
         problems.append(Problem(file.where(()), "the recipe has no section 'publish'"))
-    if problems:
+    lacking = [problem for problem in problems if problem.prerequisite]
+    if problems and not (only_plan and len(lacking) == len(problems)):
         raise problems_error(problems)
+    return lacking
 
 
 def with_every_problem(
@@ -67,6 +72,7 @@ def _problems(file: RecipeFile, kinds: set[Kind]) -> Iterator[Problem]:
     for number, stage in enumerate(recipe.stages):
         yield from _stage_problems(file, stage, ("stages", number))
     if kinds - {"base", "train"}:
+        yield from _calibration_problems(file)
         for number, variant in enumerate(recipe.variants):
             yield from _variant_problems(file, variant, ("variants", number))
     if kinds - {"base", "train", "quantize"}:
@@ -83,7 +89,7 @@ def _base_problems(file: RecipeFile) -> Iterator[Problem]:
         try:
             check_folder(base.model)
         except RecipeError as error:
-            yield Problem(file.where(("base", "model")), error.message, error.hint)
+            yield Problem.of(file.where(("base", "model")), error)
     elif base.model is not None and (
         base.model.startswith((".", "/", "~")) or base.model.count("/") > 1
     ):
@@ -111,7 +117,7 @@ def _need_problems(stage: Stage) -> Iterator[Problem]:
         for position in range(stage.iterations):
             iteration_prompts(stage, position, prompts)
     except EvalkitError as error:
-        yield Problem("prompts", error.message, error.hint)
+        yield Problem.of("prompts", error)
         return
     if needs.judge and stage.judge is not None:
         for problem in plugins.make("judges", stage.judge).check_prompts(prompts):
@@ -126,11 +132,25 @@ def _need_problems(stage: Stage) -> Iterator[Problem]:
             )
 
 
+def _calibration_problems(file: RecipeFile) -> Iterator[Problem]:
+    ref, key = file.recipe.calibration, ("calibration",)
+    if ref is None:
+        return
+    found = list(_plugin_problems(file, "sources", ref, key))
+    yield from found
+    if not found:
+        try:
+            plugins.make("sources", ref).prompts()
+        except EvalkitError as error:
+            yield from _placed(file, key, [Problem.of("", error)])
+
+
 def _variant_problems(file: RecipeFile, ref: PluginRef, key: KeyPath) -> Iterator[Problem]:
     found = list(_plugin_problems(file, "schemes", ref, key))
-    if not found and plugins.make("schemes", ref).calibrated and not file.recipe.stages:
-        hint = "use a scheme without calibration, such as w4a16_rtn or fp8_dynamic"
-        problem = Problem("", f"{ref.name} takes its calibration data from a training stage", hint)
+    given = file.recipe.stages or file.recipe.calibration
+    if not found and plugins.make("schemes", ref).calibrated and not given:
+        hint = "add 'calibration: {name: file, path: ...}', or use w4a16_rtn or fp8_dynamic"
+        problem = Problem("", f"{ref.name} needs calibration data, and there is no stage", hint)
         found = list(_placed(file, key, [problem]))
     yield from found
     base = file.recipe.base.model
@@ -174,7 +194,7 @@ def _plugin_problems(
         plugin: Any = plugins.make(kind, ref)
         problems = plugins.missing_packages(plugin) or plugin.check()
     except RecipeError as error:
-        problems = list(error.problems) or [Problem("", error.message, error.hint)]
+        problems = list(error.problems) or [Problem.of("", error)]
     yield from _placed(file, key, problems)
 
 
@@ -184,4 +204,4 @@ def _placed(file: RecipeFile, key: KeyPath, problems: Any) -> Iterator[Problem]:
         parts = tuple(problem.where.split(".")) if problem.where else ()
         whole = (*key, *parts)
         dotted = ".".join(str(part) for part in whole)
-        yield Problem(f"{file.where(whole)}  {dotted}", problem.message, problem.hint)
+        yield problem._replace(where=f"{file.where(whole)}  {dotted}")

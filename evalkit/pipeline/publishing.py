@@ -61,7 +61,8 @@ def check(recipe: Recipe) -> Iterator[Problem]:
     lacking = [package for package in HUB_PACKAGES if find_spec(package) is None]
     if lacking:
         hint = "pip install 'evalkit[hub]'"
-        yield Problem("", f"these Python packages are not installed: {', '.join(lacking)}", hint)
+        message = f"these Python packages are not installed: {', '.join(lacking)}"
+        yield Problem("", message, hint, prerequisite=True)
         return
     from evalkit.hub.client import HubTarget, token_for
     from evalkit.hub.plan import name_problems
@@ -82,7 +83,7 @@ def check(recipe: Recipe) -> Iterator[Problem]:
             token = token_for(recipe.publish.endpoint)
             check_rights(HubTarget(recipe.publish.endpoint, token), names)
         except EvalkitError as error:
-            yield Problem("endpoint", error.message, error.hint)
+            yield Problem.of("endpoint", error)
 
 
 def is_local(recipe: Recipe) -> bool:

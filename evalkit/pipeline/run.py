@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from evalkit.console import say
+from evalkit.console import print_lacking, say
 from evalkit.durable import write_text
-from evalkit.errors import EvalkitError, RecipeError
+from evalkit.errors import EvalkitError, Problem, RecipeError
 from evalkit.pipeline import children, preflight, runner, summary
 from evalkit.pipeline.plan import make_plan
 from evalkit.pipeline.step import Plan, RunOptions, Step
@@ -40,15 +40,17 @@ def run_recipe(goal: str, flags: Mapping[str, Any]) -> None:
         raise preflight.with_every_problem(error, path, overrides, goal) from None
     run = RunDir(flags["out"] or Path("runs") / file.recipe.name)
     options = RunOptions(hub_root=flags["hub_root"].absolute(), replace=flags["replace"])
+    lacking: list[Problem] = []
     if flags["redo"] or not _is_finished(file.recipe, goal, run, options):
-        preflight.check(file, goal)
+        lacking = preflight.check(file, goal, only_plan=flags["dry_run"])
     plan = make_plan(file.recipe, goal)
     for name in (*flags["redo"], *([flags["until"]] if flags["until"] else [])):
         runner.require_step(plan, name)
     if flags["until"]:
         plan = plan.up_to({flags["until"]})
     if flags["dry_run"]:
-        summary.print_plan(plan, run, options, flags["redo"])
+        summary.print_plan(summary.describe_plan(plan, run, options, flags["redo"]))
+        print_lacking(lacking)
         return
     preflight.check_machine(run.path)
     with run.locked():

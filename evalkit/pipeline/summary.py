@@ -22,18 +22,39 @@ from evalkit.rundir import PLAN, RunDir
 from evalkit.tables import family_table
 
 
-def print_plan(plan: Plan, run: RunDir, options: RunOptions, redo: Sequence[str]) -> None:
-    """Prints every step with its state and cost, and what would be pushed where."""
+def describe_plan(
+    plan: Plan, run: RunDir, options: RunOptions, redo: Sequence[str]
+) -> dict[str, Any]:
+    """Every step with its state, cost and all that decides it, and what would be pushed where."""
     again = {name for step in redo for name in plan.dependents(step)}
+    return {
+        "run": str(run.path),
+        "steps": [
+            {
+                "step": step.name,
+                "kind": step.kind,
+                "state": "to do" if step.name in again else runner.state(step, run, options),
+                "title": step.title,
+                "cost": step.cost,
+                "needs": list(step.needs),
+                "settings": to_json(step.settings),
+            }
+            for step in plan.steps
+        ],
+        "intentions": publishing.intentions(plan, options),
+    }
+
+
+def print_plan(description: Mapping[str, Any]) -> None:
+    """Prints what `describe_plan` found, without the settings."""
     rows = [["step", "state", "what"]]
-    for step in plan.steps:
-        state = "to do" if step.name in again else runner.state(step, run, options)
-        what = f"{step.title} ({step.cost})" if step.cost else step.title
-        rows.append([step.name, state, what])
+    for step in description["steps"]:
+        what = f"{step['title']} ({step['cost']})" if step["cost"] else step["title"]
+        rows.append([step["step"], step["state"], what])
     _print_columns(rows)
-    for line in publishing.intentions(plan, options):
+    for line in description["intentions"]:
         click.echo(line)
-    click.echo(f"run folder: {run.path}")
+    click.echo(f"run folder: {description['run']}")
 
 
 def describe_run(path: Path) -> dict[str, Any]:

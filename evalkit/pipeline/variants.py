@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evalkit import rendering
 from evalkit.errors import RecipeError
 from evalkit.loading import config_of, weights_digest
 from evalkit.pipeline import plugins
-from evalkit.pipeline.checkpoints import FOLDER, checkpoint_of, release
+from evalkit.pipeline.checkpoints import FOLDER, checkpoint_of, opened, release
 from evalkit.pipeline.groups import read_groups
 from evalkit.pipeline.layout import final_checkpoint, iterations, step_of, variant_name
 from evalkit.pipeline.responses import step_name as responses_step
 from evalkit.pipeline.step import Step, StepContext
 from evalkit.recipe import Recipe
-from evalkit.records import PromptGroup
+from evalkit.records import Prompt, PromptGroup
 from evalkit.roles import PluginRef
 
 
@@ -22,14 +23,18 @@ def step(recipe: Recipe, ref: PluginRef) -> Step:
     """The step that makes one variant of the last checkpoint."""
     parent = final_checkpoint(recipe)
     scheme = plugins.make("schemes", ref)
-    needs = [step_of(recipe, parent)]
-    if scheme.calibrated and iterations(recipe):
+    needs, settings = [step_of(recipe, parent)], {"scheme": plugins.settings("schemes", ref)}
+    if scheme.calibrated and recipe.calibration is not None:
+        source = plugins.make("sources", recipe.calibration)
+        settings["calibration"] = plugins.settings("sources", recipe.calibration)
+        settings["calibration_digest"] = source.description()["digest"]
+    elif scheme.calibrated and iterations(recipe):
         needs.append(responses_step(parent))
     return Step(
         name=variant_name(parent, ref.key),
         kind="quantize",
         title=f"make the {scheme.label} variant of {parent}",
-        settings={"scheme": plugins.settings("schemes", ref)},
+        settings=settings,
         needs=tuple(needs),
         work=lambda context: _quantize(context, ref, parent),
     )
@@ -56,14 +61,20 @@ def _quantize(context: StepContext, ref: PluginRef, parent: str) -> Mapping[str,
 
 
 def _offered(context: StepContext, parent: str) -> list[list[int]]:
-    """Calibration data for the scheme to draw from: training prompts, never evaluation items."""
-    if not iterations(context.recipe):
-        raise RecipeError(
-            "a calibrated scheme needs a training stage to take its calibration data from",
-            "use a scheme without calibration, such as w4a16_rtn or fp8_dynamic",
-        )
+    """Calibration data for the scheme to draw from: the recipe's own, else training prompts."""
+    if context.recipe.calibration is not None:
+        source = plugins.make("sources", context.recipe.calibration)
+        tokenizer = opened(checkpoint_of(context, parent)).tokenizer
+        return [_rendered(tokenizer, prompt) for prompt in source.prompts()]
     groups = read_groups(context.run.folder(responses_step(parent)))
     return [_conversation(group) for group in groups]
+
+
+def _rendered(tokenizer: Any, prompt: Prompt) -> list[int]:
+    ids = list(rendering.prompt_token_ids(tokenizer, prompt.messages))
+    if prompt.gold is not None:
+        ids += rendering.response_token_ids(tokenizer, prompt.messages, prompt.gold)
+    return ids
 
 
 def _conversation(group: PromptGroup) -> list[int]:

@@ -1,0 +1,5 @@
+"""`python -m evalkit.cli`, which child processes use."""
+
+from evalkit.cli.app import main
+
+main()

@@ -1,0 +1,45 @@
+"""`evalkit hub`: the folder-backed Hub of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from evalkit.cli.app import FOLDER, Commands, cli
+
+
+@cli.group(cls=Commands)
+def hub() -> None:
+    """The folder-backed Hub that evalkit serves on this machine."""
+
+
+@hub.command()
+@click.option("--root", type=FOLDER, default=Path("hub"), show_default=True, help="Its folder.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port on 127.0.0.1.",
+)
+def serve(root: Path, port: int) -> None:
+    """Serve a folder with the Hub's HTTP protocol, until interrupted."""
+    from evalkit.hub.serve import Server
+    from evalkit.hub.serve import serve as serve_hub
+
+    def announce(server: Server) -> None:
+        click.echo(f"serving {root} at {server.endpoint} (Ctrl-C ends it)")
+        click.echo(f"  HF_ENDPOINT={server.endpoint}  is all that loading from it needs")
+
+    serve_hub(root, port, ready=announce)
+
+
+@hub.command()
+@click.option("--root", type=FOLDER, default=Path("hub"), show_default=True, help="Its folder.")
+@click.option("--user", default="evalkit", show_default=True, help="Whose token.")
+def token(root: Path, user: str) -> None:
+    """Print a token for uploading to a folder-backed Hub."""
+    from evalkit.hub.serve import make_token
+
+    click.echo(make_token(root, user))

@@ -1,0 +1,1 @@
+"""Readers of the result files that other tools write, one file each."""
