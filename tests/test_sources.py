@@ -1,7 +1,5 @@
-"""Sources: pocket splits as prompts and questions, and a JSONL file of one's own."""
+"""The pocket source: splits as prompts and questions."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,16 +7,12 @@ import pytest
 from evalkit import registry
 from evalkit.errors import RecipeError
 from evalkit.pocket.kinds import EXACT_NAMES, OPEN_NAMES
-from evalkit.records import Message
 from evalkit.rules import check
 
 
 def source(name: str, **options: Any) -> Any:
     plugin = registry.load("sources", name)
     return plugin(plugin.Options(**options))
-
-
-# --- pocket ---------------------------------------------------------------------------------
 
 
 def test_prompts_carry_gold_and_a_rule_that_gold_satisfies() -> None:
@@ -74,87 +68,3 @@ def test_problems_are_seen_before_the_run() -> None:
     assert (unknown.where, "sort" in unknown.hint) == ("kinds", True)
     assert too_many.where == "count"
     assert source("pocket", split="self_play", count=3000).check() == []
-
-
-# --- jsonl ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Any:
-    """A function that writes rows to a file and gives a source that reads them."""
-
-    def write(*rows: Any, **options: Any) -> Any:
-        file = tmp_path / "mine.jsonl"
-        lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-        file.write_text("\n".join(lines) + "\n", "utf-8")
-        return source("jsonl", path=str(file), **options)
-
-    return write
-
-
-def test_the_three_shapes(written: Any) -> None:
-    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-    prompts = written(
-        {"prompt": "Hi"},
-        {"prompt": "Hi", "response": "Hello", "id": "mine", "category": "greeting"},
-        "",
-        {"messages": [{"role": "system", "content": "Be kind."}, *said]},
-        {"messages": said[:1]},
-        {"prompt": "Hi", "chosen": "Hello", "rejected": "What?"},
-        {"prompt": said[:1], "chosen": said, "rejected": said[1:]},
-    ).prompts()
-    assert [prompt.gold for prompt in prompts] == [None, "Hello", "Hello", None, "Hello", "Hello"]
-    assert [prompt.rejected for prompt in prompts] == [None, None, None, None, "What?", "Hello"]
-    assert [prompt.id for prompt in prompts][:3] == ["row-1", "mine", "row-4"]
-    assert prompts[2].messages == (Message("system", "Be kind."), Message("user", "Hi"))
-    assert prompts[1].category == "greeting"
-
-
-def test_questions_of_several_turns(written: Any) -> None:
-    (question,) = written(
-        {"id": "q", "turns": ["Hi", "And?"], "references": [None, "x"]}
-    ).questions()
-    assert [turn.content for turn in question.turns] == ["Hi", "And?"]
-    assert [turn.reference for turn in question.turns] == [None, "x"]
-
-
-@pytest.mark.parametrize(
-    ("row", "complaint"),
-    [
-        ('{"prompt": ', "not JSON"),
-        ([1], "not a JSON object"),
-        ({"text": "Hi"}, "neither `prompt` nor `messages`"),
-        ({"prompt": 3}, "neither a text nor a list of messages"),
-        ({"prompt": "Hi", "chosen": "Hello"}, "`rejected` is neither a text nor a list"),
-        ({"messages": [{"role": "bot", "content": "Hi"}]}, "has the role 'bot'"),
-        ({"messages": [{"role": "user"}]}, "no text `content`"),
-        ({"messages": []}, "does not end in a user turn"),
-        ({"prompt": "Hi", "rule": "exact"}, "`rule` is not a mapping"),
-        ({"prompt": "Again", "id": "row-1"}, "the id 'row-1' is already that of line 1"),
-    ],
-)
-def test_errors_name_file_and_line(written: Any, row: Any, complaint: str) -> None:
-    broken = written({"prompt": "fine"}, row)
-    with pytest.raises(RecipeError) as caught:
-        broken.prompts()
-    assert "mine.jsonl:2  " in caught.value.message
-    assert complaint in caught.value.message
-    (problem,) = broken.check()
-    assert problem.message == caught.value.message
-
-
-def test_a_missing_or_empty_file_is_a_problem(tmp_path: Path, written: Any) -> None:
-    (missing,) = source("jsonl", path=str(tmp_path / "none.jsonl")).check()
-    assert "No such file" in missing.message
-    (empty,) = written("").check()
-    assert "has no rows" in empty.message
-
-
-def test_the_digest_follows_the_bytes_and_the_count(written: Any) -> None:
-    first = written({"prompt": "Hi"}, {"prompt": "Ho"})
-    assert first.description()["name"] == "mine.jsonl"
-    digests = {first.description()["digest"]}
-    digests.add(written({"prompt": "Hi"}, {"prompt": "Ho"}, count=1).description()["digest"])
-    digests.add(written({"prompt": "Hi"}, {"prompt": "Hu"}).description()["digest"])
-    assert len(digests) == 3
-    assert len(written({"prompt": "Hi"}, {"prompt": "Ho"}, count=1).prompts()) == 1

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evalkit.hub.metadata import Validator
-from evalkit.hub.refused import RefusedError, repo_not_found
+from evalkit.hub.refused import RefusedError, gated, repo_not_found
 from evalkit.hub.repository import Repository
 from evalkit.hub.store import PLURALS, Store
 from evalkit.hub.tokens import User
@@ -102,6 +102,14 @@ class Call:
         repository = self.store.repository(kind, repo_id)
         if not repository.exists or not self.may_see(repository):
             raise repo_not_found(repo_id, self.user is not None)
+        return repository
+
+    def downloadable(self) -> Repository:
+        """The repository named in the path, if the asker may have its files; else RefusedError."""
+        repository = self.readable()
+        let_in = self.user is not None and self.user.may_write(repository.namespace)
+        if repository.settings()["gated"] and not let_in:
+            raise gated(repository.id, self.user is not None)
         return repository
 
     def writable(self) -> Repository:

@@ -3,12 +3,11 @@
 It lets a re-run go on where the last one stopped, and tells which repositories evalkit made.
 """
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evalkit.durable import write_json
+from evalkit.durable import read_json, write_json
 
 Stage = Literal["planned", "created", "pushed", "verified", "public"]
 
@@ -67,9 +66,8 @@ class Receipts:
 
     def _read(self, name: str) -> dict[str, Any] | None:
         file = self.folder / name
-        value: dict[str, Any] | None = (
-            json.loads(file.read_text("utf-8")) if file.is_file() else None
-        )
+        hint = "remove it: what is on the Hub is then compared afresh"
+        value: dict[str, Any] | None = read_json(file, hint=hint)
         return value
 
     @staticmethod

@@ -24,6 +24,13 @@ def repo_not_found(repo_id: str, known_user: bool) -> RefusedError:
     )
 
 
+def gated(repo_id: str, known_user: bool) -> RefusedError:
+    """Anybody may see the repository, but only those let in may have its files."""
+    return RefusedError(
+        403 if known_user else 401, f"Access to {repo_id} is restricted", "GatedRepo"
+    )
+
+
 def revision_not_found(revision: str) -> RefusedError:
     """No branch, tag or commit is called `revision`."""
     return RefusedError(404, f"Invalid rev id: {revision}", "RevisionNotFound")

@@ -1,11 +1,12 @@
 """What is on the Hub now, and whether it is what a plan says; asks only, changes nothing."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evalkit.errors import PublishError
+from evalkit.errors import PublishError, gist
 from evalkit.hub.client import HubTarget, transport_errors
 from evalkit.hub.plan import ReleasePlan
 from evalkit.hub.receipts import Receipt
@@ -100,11 +101,18 @@ def hub_errors(target: HubTarget, doing: str) -> Iterator[None]:
         yield
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
-        raise PublishError(
-            f"{doing}: {target.endpoint} answered {_first(error)}", _hint(status)
-        ) from error
+        answer = "does not know this token" if status == 401 else f"answered {_first(error)}"
+        raise PublishError(f"{doing}: {target.endpoint} {answer}", _hint(status)) from error
     except transport_errors() as error:
-        raise PublishError(f"{doing}: cannot reach {target.endpoint}: {error}", _hint(0)) from error
+        raise PublishError(
+            f"{doing}: cannot reach {target.endpoint}: {gist(error)}",
+            "check the address and the network; the same command then goes on",
+        ) from error
+    except json.JSONDecodeError as error:
+        raise PublishError(
+            f"{doing}: {target.endpoint} does not answer as a Hub does",
+            "check publish.endpoint: the public Hub is https://huggingface.co",
+        ) from error
     except (RuntimeError, ValueError) as error:
         # The client wraps failed uploads of large files in RuntimeError, odd answers in ValueError.
         cause = f" ({_first(error.__cause__)})" if error.__cause__ else ""

@@ -146,7 +146,7 @@ def resolve(call: Call) -> Response:
     would then miss X-Repo-Commit.
     """
     path = call.param("path")
-    commit, entry = call.readable().entry(call.param("revision"), path)
+    commit, entry = call.downloadable().entry(call.param("revision"), path)
     headers = {"X-Repo-Commit": commit.id, "X-Content-Type-Options": "nosniff"}
     headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     headers["ETag"] = f'"{entry.sha256 if entry.lfs else entry.oid}"'

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.durable import read_json, write_json
-from evalkit.errors import PrerequisiteError, PublishError, missing_extra
+from evalkit.errors import PrerequisiteError, PublishError, RecipeError, missing_extra
 from evalkit.hub.client import HubTarget
 from evalkit.hub.metadata import Validator, check
 from evalkit.recipe import LOCAL_HUB
@@ -41,9 +41,18 @@ def make_token(root: Path, user: str = DEFAULT_USER, orgs: Sequence[str] = ()) -
     """A token of `user` on the Hub in `root`, made when there is none; `orgs` are added to theirs.
 
     A server that runs on `root` knows it at once.
+
+    Raises:
+        RecipeError: nobody can be called `user`.
+        PrerequisiteError: `root` holds something, and is no Hub folder.
     """
+    from evalkit.hub.plan import name_problems
+    from evalkit.hub.store import refuse_foreign
     from evalkit.hub.tokens import Tokens
 
+    for problem in name_problems(f"{user}/model"):
+        raise RecipeError(f"no user can be called '{user}': it {problem.message}", problem.hint)
+    refuse_foreign(root)
     root.mkdir(parents=True, exist_ok=True)
     return Tokens(root).token_of(user, orgs)
 
@@ -160,6 +169,9 @@ def _listen(host: str, port: int) -> socket.socket:
 @contextmanager
 def _owned(root: Path) -> Iterator[bool]:
     """Whether this process alone serves `root` now; the lock dies with the process."""
+    from evalkit.hub.store import refuse_foreign
+
+    refuse_foreign(root)
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".serving.lock").open("w") as lock:
         try:

@@ -27,6 +27,7 @@ from evalkit.records import Release
 KINDS = ("model", "dataset")
 PLURALS = {f"{kind}s": kind for kind in KINDS}
 FORMAT = 1
+HUB_FILE = "hub.json"
 _NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _RESERVED = {"api", "datasets", "spaces", "collections", "models"}
 _LFS_SUFFIXES = (
@@ -37,6 +38,18 @@ _LFS_SUFFIXES = (
 GITATTRIBUTES = "".join(
     f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in _LFS_SUFFIXES
 )
+
+
+def refuse_foreign(root: Path) -> None:
+    """Raises PrerequisiteError if a folder holds something, and is not a Hub's."""
+    if (root / HUB_FILE).exists() or not root.is_dir():
+        return
+    # locks and the tokens may be there before the first server
+    names = (child.name for child in root.iterdir())
+    if any(name[0] != "." and name != "tokens.json" for name in names):
+        raise PrerequisiteError(
+            f"{root} is neither empty nor a Hub folder", "choose another --root"
+        )
 
 
 def holds(root: Path, release: Release) -> bool:
@@ -127,15 +140,10 @@ class Store:
         return self.root / "repos"
 
     def _check_format(self) -> None:
-        file = self.root / "hub.json"
+        refuse_foreign(self.root)
+        file = self.root / HUB_FILE
         found = read_json(file)
         if found is None:
-            # locks and the tokens may be there before the first server
-            names = (child.name for child in self.root.iterdir())
-            if any(name[0] != "." and name != "tokens.json" for name in names):
-                raise PrerequisiteError(
-                    f"{self.root} is neither empty nor a Hub folder", "choose another --root"
-                )
             write_json(file, {"evalkit_hub": FORMAT})
         elif found.get("evalkit_hub") != FORMAT:
             raise PrerequisiteError(

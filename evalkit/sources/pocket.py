@@ -30,6 +30,8 @@ CONTENTS_OF = {"open": "held_out", "two_turn": "held_out"}
 class PocketOptions(Options):
     """Which tasks, and how many.
 
+    split: which tasks: `self_play` and `pretrain` to train on, the others to measure with.
+    count: how many of them. seed: which of them.
     kinds: only these kinds of task; default all that the split has.
     """
 
