@@ -19,7 +19,7 @@ them to each other: plug-ins of different rooms never import each other.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
@@ -124,7 +124,7 @@ class Imported(NamedTuple):
     """Results that another tool wrote: the model as its files name it, and the scores.
 
     result: `checkpoint` and `checkpoint_digest` are empty, as no weights were seen; provenance
-        holds `imported`: {"tool", "file", "sha256"} of what was read.
+        holds `imported`: {"tool", "file", "sha256", "model"} of what was read.
     """
 
     model: str
@@ -255,6 +255,18 @@ class Judge(Plugin, ABC):
         """One Verdict per rating, from 1 to 10."""
         raise JudgeError(f"{type(self).__name__} cannot rate responses")
 
+    def stream(
+        self, requests: Sequence[PairRequest] | Sequence[RatingRequest]
+    ) -> Iterator[tuple[int, Verdict]] | None:
+        """Each verdict with its request's index as soon as it is there; None: only whole lists.
+
+        For judges whose answers cost money: every verdict is kept before the next is awaited.
+        """
+        return None
+
+    def close(self) -> None:
+        """Frees what the judge holds (a model in memory); it may be asked again all the same."""
+
     def check_prompts(self, prompts: Sequence[Prompt]) -> list[Problem]:
         """Why responses to these prompts could not be compared; seen before any are made."""
         return []
@@ -327,6 +339,13 @@ class Benchmark(Plugin, ABC):
         self, open_source: Callable[[PluginRef], Source], judge: Judge | None
     ) -> list[Problem]:
         """Problems of the data itself, and of this judge with it; called when `check` found none.
+
+        `where` is the name of an option.
+        """
+        return []
+
+    def check_tokenizer(self, tokenizer: Any) -> list[Problem]:
+        """Why this tokenizer cannot render what is asked; seen before the run where it is there.
 
         `where` is the name of an option.
         """

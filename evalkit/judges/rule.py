@@ -17,7 +17,7 @@ from evalkit.roles import (
     RatingRequest,
     Verdict,
 )
-from evalkit.rules import check, problem
+from evalkit.rules import KINDS, check, problem
 
 
 class RuleOptions(Options):
@@ -98,7 +98,9 @@ def _rule_problems(
     if bad:
         name, wrong = bad[0]
         message = f"{len(bad)} of {len(rules)} {what} have a bad rule, first {name}: {wrong}"
-        found.append(Problem("", message))
+        found.append(
+            Problem("", message, f"mend it in the data; kinds of rules: {', '.join(KINDS)}")
+        )
     return found
 
 

@@ -79,13 +79,33 @@ class JournaledJudge(Judge):
     def rate(self, requests: Sequence[RatingRequest], progress: Progress) -> list[Verdict]:
         return self._ask("rate", requests, self._judge.rate, progress)
 
+    def close(self) -> None:
+        self._judge.close()
+
     def _ask(
         self, kind: str, requests: Sequence[Any], work: Callable[..., Any], progress: Progress
     ) -> list[Verdict]:
-        batches = _consecutive(len(requests), JUDGEMENTS_PER_BATCH)
         question = [kind, self.identity()]
-        answers = _in_batches(requests, batches, question, work, self._journal, progress)
+        if self._judge.stream([]) is not None:
+            answers = self._one_by_one(question, requests, progress)
+        else:
+            batches = _consecutive(len(requests), JUDGEMENTS_PER_BATCH)
+            answers = _in_batches(requests, batches, question, work, self._journal, progress)
         return [Verdict(*answer) for answer in answers]
+
+    def _one_by_one(
+        self, question: list[Any], requests: Sequence[Any], progress: Progress
+    ) -> list[Any]:
+        """Each answer is kept as it comes, under its own key; equal requests are asked once."""
+        keys = [self._journal.key([*question, request]) for request in requests]
+        places = {key: index for index, key in enumerate(keys)}
+        asked = [i for key, i in places.items() if self._journal.get(key) is None]
+        done = len(places) - len(asked)
+        for index, verdict in self._judge.stream([requests[i] for i in asked]) or ():
+            self._journal.put(keys[asked[index]], verdict)
+            done += 1
+            progress(done, len(places))
+        return [self._journal.get(key) for key in keys]
 
 
 class JournaledScorer:

@@ -1,0 +1,287 @@
+"""Sends many chat requests at once, waits out what passes, and stops at what does not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evalkit.chat_client.answer import ChatAnswer, MalformedError, parse
+from evalkit.chat_client.pacing import Pacing
+from evalkit.chat_client.server import (
+    ChatServer,
+    error_code,
+    listed_models,
+    said,
+    unauthorised,
+    unknown_model,
+    unreachable,
+)
+from evalkit.errors import JudgeError, PrerequisiteError
+from evalkit.records import Message
+
+if TYPE_CHECKING:
+    import httpx
+
+CONNECT_TIMEOUT_S = 10.0
+MAX_WAIT_S = 300.0  # that a server may ask for; a daily quota is not waited for
+# A request that always fails is given up; after so many times its attempts, in a row, it is the
+# server that fails. One that refuses the very first requests refuses what they have in common.
+GIVEN_UP_IN_A_ROW = 3
+REFUSED_AT_FIRST = 5
+
+
+class ChatRequest(NamedTuple):
+    """One conversation to continue; `body` holds the request's other fields (`temperature`...)."""
+
+    messages: tuple[Message, ...]
+    body: Mapping[str, Any]
+
+
+class PassingError(Exception):
+    """An attempt that failed, as another may not.
+
+    of_server: every request would have failed, not only this one.
+    wait_s: how long the server asks to be left alone.
+    """
+
+    def __init__(
+        self, reason: str, of_server: Exception | None = None, wait_s: float | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.reason, self.of_server, self.wait_s = reason, of_server, wait_s
+
+
+class ChatClient:
+    """Asks one server."""
+
+    def __init__(self, server: ChatServer) -> None:
+        self._server = server
+
+    def answers(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, ChatAnswer]]:
+        """Each answer with its request's index, as soon as it is there, in no fixed order.
+
+        Before an error is raised, the answers to requests already sent are awaited and given:
+        who keeps each as it comes has paid for none in vain.
+
+        Raises:
+            PrerequisiteError: the server cannot be reached, wants another key, does not know the
+                model, or keeps failing.
+            JudgeError: it refuses the first few requests, whatever they are.
+        """
+        if requests:
+            yield from _Work(self._server, requests).answers()
+
+
+class _Work:
+    """A list of requests under way: threads that take from it, and a queue of what comes back."""
+
+    def __init__(self, server: ChatServer, requests: Sequence[ChatRequest]) -> None:
+        self._server, self._requests = server, requests
+        self._pacing = Pacing(server.backoff_s)
+        self._lock = threading.Lock()
+        self._indices = iter(range(len(requests)))
+        self._results: SimpleQueue[tuple[int, ChatAnswer] | Exception | None] = SimpleQueue()
+        self._answered = self._refused = 0
+        self._given_up: list[tuple[int, ChatAnswer]] = []
+
+    def answers(self) -> Iterator[tuple[int, ChatAnswer]]:
+        import httpx
+
+        count = min(self._server.concurrency, len(self._requests))
+        timeout_s = self._server.timeout_s
+        client = httpx.Client(
+            headers=self._server.headers(),
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
+            limits=httpx.Limits(max_connections=count),
+        )
+        for _ in range(count):
+            # A daemon: after Ctrl-C nobody waits for a slow server.
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+        try:
+            yield from self._collected(count)
+        finally:
+            self._pacing.stop()
+            client.close()
+
+    def _collected(self, threads: int) -> Iterator[tuple[int, ChatAnswer]]:
+        errors = []
+        while threads:
+            result = self._results.get()
+            if result is None:
+                threads -= 1
+            elif isinstance(result, Exception):
+                errors.append(result)
+            else:
+                yield result
+        if errors:
+            raise errors[0]
+        yield from self._given_up
+
+    def _serve(self, client: httpx.Client) -> None:
+        """One thread: takes request after request until none is left or the work is stopped."""
+        try:
+            while (index := self._take()) is not None:
+                answer = self._answer(client, index)
+                if answer is not None:
+                    self._results.put((index, answer))
+                    self._release_given_up()
+        except Exception as error:  # of any kind: it is raised again in the caller's thread
+            self._pacing.stop()
+            self._results.put(error)
+        finally:
+            self._results.put(None)
+
+    def _take(self) -> int | None:
+        with self._lock:
+            return None if self._pacing.stopped else next(self._indices, None)
+
+    def _release_given_up(self) -> None:
+        """Counts as missing what was given up: the server answers others, so it was the request.
+
+        Until then it is held back. If the server fails altogether, it is asked again another day.
+        """
+        with self._lock:
+            given_up, self._given_up = self._given_up, []
+        for result in given_up:
+            self._results.put(result)
+
+    def _answer(self, client: httpx.Client, index: int) -> ChatAnswer | None:
+        """The answer after as many attempts as it takes; None if given up, or all is stopped."""
+        attempts = 0
+        while True:
+            with self._pacing.turn() as may_send:
+                if not may_send:
+                    return None
+                try:
+                    answer = self._attempt(client, self._requests[index])
+                except PassingError as error:
+                    attempts += error.of_server is None
+                    self._stop_if_hopeless(error, self._pacing.failed(error.wait_s), attempts)
+                    if attempts == self._server.attempts:
+                        reason = f"given up after {attempts} attempts: {error.reason}"
+                        with self._lock:
+                            self._given_up.append((index, ChatAnswer(None, reason=reason)))
+                        return None
+                else:
+                    self._pacing.succeeded()
+                    return answer
+
+    def _stop_if_hopeless(self, error: PassingError, in_a_row: int, attempts: int) -> None:
+        limit = self._server.attempts
+        if error.of_server is not None and in_a_row >= limit:
+            raise error.of_server from error
+        if in_a_row >= limit * GIVEN_UP_IN_A_ROW:
+            raise PrerequisiteError(
+                f"the model server at {self._server.url} failed {in_a_row} times in a row: "
+                f"{error.reason}",
+                "look at the server's log; what it has answered is kept, so run the same command "
+                "again when it works",
+            ) from error
+
+    def _attempt(self, client: httpx.Client, request: ChatRequest) -> ChatAnswer:
+        import httpx
+
+        server = self._server
+        body = {
+            "model": server.model,
+            "messages": [{"role": one.role, "content": one.content} for one in request.messages],
+            **request.body,
+        }
+        try:
+            response = client.post(f"{server.url}/chat/completions", json=body)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise PassingError(str(error), of_server=unreachable(server, error)) from error
+        except httpx.TimeoutException as error:
+            raise PassingError(f"no answer within {server.timeout_s:g} s") from error
+        except httpx.TransportError as error:
+            raise PassingError(f"the connection was cut: {error}") from error
+        return self._read(response)
+
+    def _read(self, response: httpx.Response) -> ChatAnswer:
+        status = response.status_code
+        if status == 429:
+            raise _limited(self._server, response)
+        if status >= 500 or status in (408, 409, 425):
+            raise PassingError(said(response), wait_s=_retry_after_s(response))
+        if not response.is_success:
+            return self._refusal(response)
+        try:
+            answer = parse(response.content)
+        except MalformedError as error:
+            raise PassingError(str(error)) from error
+        with self._lock:
+            self._answered += 1
+        return answer
+
+    def _refusal(self, response: httpx.Response) -> ChatAnswer:
+        """The answer to a request that this server will not take, however often it is sent."""
+        server = self._server
+        if response.status_code in (401, 403):
+            raise unauthorised(server, response)
+        if response.status_code == 402:
+            raise _no_credit(server, response)
+        if response.status_code in (404, 405):
+            raise _not_found(server, response)
+        with self._lock:
+            self._refused += 1
+            hopeless = not self._answered and self._refused >= REFUSED_AT_FIRST
+        if hopeless:
+            raise JudgeError(
+                f"the model server at {server.url} refused the first {REFUSED_AT_FIRST} requests: "
+                f"{said(response)}",
+                "change what it objects to: the model, or fields of the request (`extra_body`)",
+            )
+        return ChatAnswer(None, reason=f"the server refused the request: {said(response)}")
+
+
+def _limited(server: ChatServer, response: httpx.Response) -> Exception:
+    if error_code(response) == "insufficient_quota":
+        return _no_credit(server, response)
+    wait_s = _retry_after_s(response)
+    patience = PrerequisiteError(
+        f"the model server at {server.url} is over its rate limit ({said(response)})"
+        + (f" and asks to wait {wait_s:.0f} s" if wait_s else ""),
+        "lower `concurrency`, or wait; what it has answered is kept, so run the same command again",
+    )
+    if wait_s is not None and wait_s > MAX_WAIT_S:
+        return patience
+    return PassingError(said(response), of_server=patience, wait_s=wait_s)
+
+
+def _no_credit(server: ChatServer, response: httpx.Response) -> PrerequisiteError:
+    return PrerequisiteError(
+        f"the account of the key in {server.key_env} has no credit left ({said(response)})",
+        "add credit; what was answered is kept, so run the same command again",
+    )
+
+
+def _not_found(server: ChatServer, response: httpx.Response) -> PrerequisiteError:
+    listed = listed_models(server)
+    if server.model not in listed and (listed or "model" in said(response).lower()):
+        return unknown_model(server, listed)
+    return PrerequisiteError(
+        f"there are no chat completions at {server.url}/chat/completions ({said(response)})",
+        "give the address up to and with /v1",
+    )
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """Seconds that the server asks to wait.
+
+    Source: RFC 9110, section 10.2.3: a number of seconds, or a date.
+    """
+    value = response.headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
