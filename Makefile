@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := train,eval,quantize,hub,report,dev
 TORCH := $(shell grep '^torch==' constraints.txt)
-SLOW := (slow or vllm or gpu or ray or browser or network) and not soak
+SLOW := (slow or real or vllm or gpu or ray or browser or network) and not soak
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help

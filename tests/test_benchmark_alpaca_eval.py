@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from evalkit.benchmarks.alpaca_eval import ANNOTATIONS_FILE, OUTPUTS_FILE, AlpacaEval
-from evalkit.benchmarks.length_controlled import length_controlled_minimal
-from evalkit.benchmarks.win_rate import win_rate_summary
 from evalkit.errors import RecipeError, ScoreError
 from evalkit.loading import file_digest, load_model
+from evalkit.metrics.length_controlled import length_controlled_minimal
+from evalkit.metrics.win_rate import win_rate_summary
 from evalkit.records import Message, Prompt, ResultSet, dumps
 from evalkit.registry import load
 from evalkit.roles import PluginRef
@@ -390,11 +390,11 @@ class TestData:
             "instructions",
             "there are no instructions to ask",
         )
-        plugin = load("sources", "jsonl")
+        plugin = load("sources", "file")
         file = parts.write_lines(tmp_path / "q.jsonl", [{"turns": ["a", "b"]}])
         (questions,) = self._problems(plugin(plugin.Options(path=str(file))))
         assert questions.where == "instructions"
-        assert "q.jsonl:1" in questions.message
+        assert "q.jsonl holds multi-turn questions (turns)" in questions.message
 
     def test_no_gold(self) -> None:
         bare = [*prompts(2), Prompt("bare", (Message("user", "x"),))]

@@ -14,9 +14,10 @@ import pytest
 from pydantic import ValidationError
 
 from evalkit.benchmarks.mt_bench import MtBench, temperature
-from evalkit.benchmarks.mt_bench_ratings import FAILED, Rating, summarise
+from evalkit.benchmarks.mt_bench_ratings import FAILED
 from evalkit.errors import ScoreError
 from evalkit.loading import load_model
+from evalkit.metrics.ratings import Rating, summarise
 from evalkit.records import Question, ResultSet, Turn, dumps
 from evalkit.registry import load
 from evalkit.roles import PluginRef
@@ -265,7 +266,7 @@ class TestFastChat:
         judged = common.load_single_model_judgments(
             str(tmp_path / "model_judgment" / "taste_single.jsonl")
         )
-        assert judged["taste", "single-v1-multi-turn"][85, "tiny"]["score"] == -1
+        assert judged["taste", "single-math-v1-multi-turn"][85, "tiny"]["score"] == -1
 
     def test_a_failed_judgement_has_fastchat_s_mark(
         self, tiny_llama: Path, tmp_path: Path, loaded: Any

@@ -12,17 +12,12 @@ from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from evalkit.benchmarks.length_controlled import LengthControlled, length_controlled_minimal
-from evalkit.benchmarks.provenance import common, measured, write_json
-from evalkit.benchmarks.win_rate import (
-    DRAW,
-    is_missing,
-    win_rate_interval,
-    win_rate_summary,
-)
+from evalkit.benchmarks.provenance import common, judge_label, write_json
 from evalkit.errors import EvalkitError, Problem, RecipeError, ScoreError
 from evalkit.fingerprint import derive_seed
 from evalkit.loading import file_digest
+from evalkit.metrics.length_controlled import LengthControlled, length_controlled_minimal
+from evalkit.metrics.win_rate import DRAW, is_missing, win_rate_scores
 from evalkit.preferences import sigmoid
 from evalkit.records import Prompt, Response, ResultSet, Sample, Score
 from evalkit.rendering import prompt_token_ids
@@ -52,6 +47,7 @@ class AlpacaEvalOptions(Options):
     instructions: a source of prompts.
     baseline: `gold` for the instructions' own reference responses, or a
         model_outputs.json whose instructions are matched by their text.
+    temperature, top_p: how answers are drawn; 0 is greedy. max_new_tokens: where one is cut.
     edition: the label of the instruction set in task names; default the source's name.
     """
 
@@ -96,7 +92,6 @@ class AlpacaEval(Benchmark):
 
     label = "AlpacaEval"
     needs: ClassVar[frozenset[str]] = frozenset({"engine", "judge"})
-    requires: ClassVar[tuple[tuple[str, str], ...]] = (("scipy", "eval"),)
     version: ClassVar[int] = 2
     Options = AlpacaEvalOptions
 
@@ -130,12 +125,12 @@ class AlpacaEval(Benchmark):
         try:
             prompts = _prompts(open_source(self.options.instructions))
         except EvalkitError as error:
-            return [Problem("instructions", error.message, error.hint)]
+            return [Problem.of("instructions", error)]
         problems = []
         try:
             self._baseline(prompts)
         except EvalkitError as error:
-            problems.append(Problem("baseline", error.message, error.hint))
+            problems.append(Problem.of("baseline", error))
         found = judge.check_prompts(prompts) if judge else []
         return problems + [problem._replace(where="instructions") for problem in found]
 
@@ -150,7 +145,7 @@ class AlpacaEval(Benchmark):
         preferences = judged(judge, prompts, responses, baseline.outputs, context)
         edition = self.options.edition or self.options.instructions.key
         identities = {"judge": dict(judge.identity()), "engine": dict(engine.identity())}
-        names = Names(edition, context.checkpoint.name, str(identities["judge"].get("name")))
+        names = Names(edition, context.checkpoint.name, judge_label(identities["judge"]))
         _write_files(context.folder, names, prompts, responses, baseline, preferences)
         task = f"alpaca_eval_{edition}"
         controlled = _length_controlled(preferences, responses, baseline, context.seed)
@@ -208,37 +203,10 @@ class AlpacaEval(Benchmark):
         controlled: LengthControlled | None,
     ) -> list[Score]:
         values = [preference.value for preference in preferences]
-        summary = win_rate_summary(values, [len(response.text) for response in responses])
-        facts: dict[str, Any] = {
-            "missing": summary.n_missing,
-            "settings": {"baseline": baseline.name, **self._sampling()._asdict()},
-        }
-        scores = [measured(task, "win_rate", win_rate_interval(values), "percent", **facts)]
-        if controlled is not None:
-            name = "length_controlled_minimal"
-            scores.append(measured(task, name, controlled.win_rate, "percent", **facts))
-        plain: list[tuple[str, float, Any]] = [
-            ("discrete_win_rate", summary.discrete_win_rate, "percent"),
-            ("n_wins", summary.n_wins, "count"),
-            ("n_wins_base", summary.n_wins_base, "count"),
-            ("n_draws", summary.n_draws, "count"),
-        ]
-        scores += [
-            Score(task, metric, float(value), summary.n_total, scale, **facts)
-            for metric, value, scale in plain
-        ]
-        length = float(summary.avg_length)
-        scores.append(
-            Score(
-                task,
-                "avg_length",
-                length,
-                len(responses),
-                "count",
-                settings=facts["settings"],
-            )
-        )
-        return scores
+        lengths = [len(response.text) for response in responses]
+        settings = {"baseline": baseline.name, **self._sampling()._asdict()}
+        rate = None if controlled is None else controlled.win_rate
+        return win_rate_scores(task, values, lengths, settings, rate)
 
 
 PLUGIN = AlpacaEval

@@ -21,6 +21,7 @@ class TaskLoader:
     def __init__(self, manager: Any, shots: Mapping[str, int]) -> None:
         self._manager = manager
         self._shots = shots
+        self.rows: dict[str, dict[str, int]] = {}  # by task and split, of all loaded
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._manager, name)
@@ -42,11 +43,38 @@ class TaskLoader:
                 "check the network (HF_HUB_OFFLINE must not be set), or fetch the data beforehand;"
                 " a gated dataset needs a token (hf auth login)",
             ) from error
+        for task in loaded["tasks"].values():
+            splits = dict(getattr(task, "dataset", None) or {})  # a task in Python may have none
+            self.rows[task.task_name] = {
+                name: split.num_rows for name, split in splits.items() if hasattr(split, "num_rows")
+            }
         if name in self._shots:
             for task in loaded["tasks"].values():
                 _set_shots(task, self._shots[name], named=task.task_name == name)
         group = loaded["groups"].get(name)
         return list(loaded["tasks"].values()) if group is None else [group]
+
+
+def try_first_prompt(loader: TaskLoader, name: str, shots: int | None, seed: int) -> None:
+    """Has a task make the prompt of its first document, examples included.
+
+    Raises:
+        RecipeError: its data lacks a split, a field or enough examples.
+    """
+    try:
+        task = loader.load([name])["tasks"][name]
+        if task.get_config("num_fewshot") != 0:
+            default = task.get_config("num_fewshot") or 0
+            task.set_config(key="num_fewshot", value=default if shots is None else shots)
+        task.set_fewshot_seed(seed=seed)
+        task.build_all_requests(limit=1)
+    except Exception as error:  # the harness's template meets anybody's rows: it may be anything
+        cause = _root(error)
+        raise RecipeError(
+            f"task {name} cannot make a prompt of this data: {type(cause).__name__}: "
+            f"{_first_line(cause)}",
+            "its rows must have the fields, and its splits the names, of the standard dataset",
+        ) from error
 
 
 def _set_shots(task: Any, shots: int, *, named: bool) -> None:
@@ -60,5 +88,9 @@ def _set_shots(task: Any, shots: int, *, named: bool) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
+def _root(error: BaseException) -> BaseException:
+    return error if error.__cause__ is None else _root(error.__cause__)
+
+
+def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]

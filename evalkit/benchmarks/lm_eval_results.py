@@ -8,20 +8,26 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 from lm_eval.api.metrics import pooled_sample_stderr, unweighted_mean_stderr
 
 from evalkit.benchmarks.provenance import measured
 from evalkit.errors import ScoreError
+from evalkit.metrics.harness import (
+    Measure,
+    few_shot_of,
+    higher_is_better,
+    is_number,
+    leaves_of,
+    measure_name,
+    measures_of,
+    scale_of,
+)
 from evalkit.records import Sample, Scale, Score
 from evalkit.stats import Interval, mean_interval, wilson_interval
 
-HEADLINES = ("acc_norm", "exact_match", "acc")
-_FIRST_FILTERS = ("strict-match", "none")
-_PERCENT = frozenset(
-    {"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "em", "f1", "mc1", "mc2"}
-)
 # Facts of the machine and the hour, not of the result.
 _VOLATILE = frozenset(
     {
@@ -37,32 +43,32 @@ _VOLATILE_CONFIG = frozenset({"batch_size", "batch_sizes", "device", "use_cache"
 _PROMPT_CHARACTERS = 2000
 
 
-class Measure(NamedTuple):
-    """One number of the harness: its key is `metric,filter`."""
-
-    task: str
-    metric: str
-    filter: str
-
-    @property
-    def key(self) -> str:
-        """The harness's own key."""
-        return f"{self.metric},{self.filter}"
-
-
 def scores_of(results: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Score]:
     """Every number of every task and group; the headlines of all tasks come first."""
     tasks = [name for name in results["results"] if name in results["configs"]]
     groups = [name for name in results["results"] if name not in results["configs"]]
     by_task: dict[str, list[Score]] = {}
     for task in tasks:
-        by_task[task] = [_task_score(results, m, settings) for m in _measures(results, task)]
+        by_task[task] = [_task_score(results, m, settings) for m in measures_of(results, task)]
     for group in groups:
         by_task[group] = [
-            _group_score(results, m, by_task, settings) for m in _measures(results, group)
+            _group_score(results, m, by_task, settings) for m in measures_of(results, group)
         ]
+    by_task = {task: _told_as_parts(results, groups, s) for task, s in by_task.items()}
     every = [scores for scores in by_task.values() if scores]
     return [s[0] for s in every] + [score for s in every for score in s[1:]]
+
+
+def _told_as_parts(
+    results: Mapping[str, Any], groups: Sequence[str], scores: Sequence[Score]
+) -> list[Score]:
+    """The scores of a task, with `part_of` in their settings if a group sums it up."""
+    members = results["group_subtasks"]
+    task = scores[0].task if scores else ""
+    wholes = [g for g in groups if g != task and task in members.get(g, ())]
+    if not wholes:
+        return list(scores)
+    return [replace(s, settings={**s.settings, "part_of": wholes[0]}) for s in scores]
 
 
 def samples_of(results: Mapping[str, Any]) -> list[Sample]:
@@ -70,7 +76,7 @@ def samples_of(results: Mapping[str, Any]) -> list[Sample]:
     return [
         sample
         for task, rows in results["samples"].items()
-        for sample in _task_samples(task, rows, _measures(results, task))
+        for sample in _task_samples(task, rows, measures_of(results, task))
     ]
 
 
@@ -97,37 +103,12 @@ def portable(results: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
     return cleaned
 
 
-def _measures(results: Mapping[str, Any], task: str) -> list[Measure]:
-    """The numbers of a task, its headline first, then as the harness lists them."""
-    found = [
-        Measure(task, *key.rsplit(",", 1))
-        for key, value in results["results"][task].items()
-        if "," in key and "_stderr," not in key and _is_scalar(value)
-    ]
-    return sorted(found, key=_headline_rank)
-
-
-def _headline_rank(measure: Measure) -> tuple[int, int]:
-    by_metric = {name: rank for rank, name in enumerate(HEADLINES)}
-    by_filter = {name: rank for rank, name in enumerate(_FIRST_FILTERS)}
-    return (
-        by_metric.get(measure.metric, len(HEADLINES)),
-        by_filter.get(measure.filter, len(_FIRST_FILTERS)),
-    )
-
-
-def _name(measure: Measure, measures: Sequence[Measure]) -> str:
-    # The filter is part of the name only where a task reports one metric under several.
-    twins = [other for other in measures if other.metric == measure.metric]
-    return measure.metric if twins[0] == measure else measure.key
-
-
 def _task_score(results: Mapping[str, Any], measure: Measure, settings: Mapping[str, Any]) -> Score:
     value = float(results["results"][measure.task][measure.key])
     rows = _rows(results, measure)
     values = _numbers(rows, measure)
     missing = len(rows) - len(values)
-    scale = _scale(measure.metric, values)
+    scale = scale_of(measure.metric, values)
     if not values and not math.isfinite(value):
         raise ScoreError(
             f"task {measure.task} gave no {measure.metric} for any of its {missing} items",
@@ -138,11 +119,11 @@ def _task_score(results: Mapping[str, Any], measure: Measure, settings: Mapping[
         interval = interval.scaled(100).clipped(0, 100)
     return measured(
         measure.task,
-        _name(measure, _measures(results, measure.task)),
+        measure_name(measure, measures_of(results, measure.task)),
         interval,
         scale,
         missing=missing,
-        higher_is_better=_higher_is_better(results, measure),
+        higher_is_better=higher_is_better(results, measure),
         settings=_settings(results, measure, settings),
     )
 
@@ -166,7 +147,7 @@ def _group_score(
     by_task: Mapping[str, Sequence[Score]],
     settings: Mapping[str, Any],
 ) -> Score:
-    leaves = _leaves(measure.task, results["group_subtasks"])
+    leaves = leaves_of(measure.task, results["group_subtasks"])
     parts = [
         score
         for leaf in leaves
@@ -174,7 +155,7 @@ def _group_score(
         if score.metric.split(",")[0] == measure.metric
         and score.settings["filter"] == measure.filter
     ]
-    scale: Scale = parts[0].scale if parts else _scale(measure.metric, ())
+    scale: Scale = parts[0].scale if parts else scale_of(measure.metric, ())
     value = float(results["results"][measure.task][measure.key])
     value *= 100 if scale == "percent" else 1
     stderr = _group_stderr(value, parts)
@@ -188,11 +169,11 @@ def _group_score(
     )
     return measured(
         measure.task,
-        _name(measure, _measures(results, measure.task)),
+        measure_name(measure, measures_of(results, measure.task)),
         interval.clipped(0, 100) if scale == "percent" else interval,
         scale,
         missing=sum(part.missing for part in parts),
-        higher_is_better=_higher_is_better(results, measure),
+        higher_is_better=higher_is_better(results, measure),
         settings=_settings(results, measure, settings),
     )
 
@@ -210,19 +191,12 @@ def _group_stderr(value: float, parts: Sequence[Score]) -> float | None:
     return None
 
 
-def _leaves(group: str, members: Mapping[str, Sequence[str]]) -> list[str]:
-    names = members.get(group)
-    if names is None:
-        return [group]
-    return list(dict.fromkeys(leaf for name in names for leaf in _leaves(name, members)))
-
-
 def _settings(
     results: Mapping[str, Any], measure: Measure, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     config = results["configs"].get(measure.task, {})
     found = {
-        "few_shot": _few_shot(results, measure.task),
+        "few_shot": few_shot_of(results, measure.task),
         "filter": measure.filter,
         "task_version": str(results["versions"].get(measure.task)),
         **settings,
@@ -235,12 +209,6 @@ def _settings(
     return found
 
 
-def _few_shot(results: Mapping[str, Any], task: str) -> int | None:
-    """What all tasks of a group have in common; the harness leaves it out of groups of groups."""
-    numbers = {results["n-shot"].get(leaf) for leaf in _leaves(task, results["group_subtasks"])}
-    return numbers.pop() if len(numbers) == 1 else None
-
-
 def _task_samples(
     task: str, rows: Sequence[Mapping[str, Any]], measures: Sequence[Measure]
 ) -> list[Sample]:
@@ -248,16 +216,16 @@ def _task_samples(
     details: dict[int, dict[str, Any]] = {}
     # Whether a metric is a percentage is a matter of all its documents, hence decided first.
     factors = {
-        m: 100.0 if _scale(m.metric, _numbers(rows, m)) == "percent" else 1.0 for m in measures
+        m: 100.0 if scale_of(m.metric, _numbers(rows, m)) == "percent" else 1.0 for m in measures
     }
     for row in rows:
         identity = row["doc_id"]
         metrics = merged.setdefault(identity, {})
         details.setdefault(identity, _detail(row))
         for measure in measures:
-            if row["filter"] == measure.filter and _is_number(row.get(measure.metric)):
+            if row["filter"] == measure.filter and is_number(row.get(measure.metric)):
                 value = float(row[measure.metric]) * factors[measure]
-                metrics[_name(measure, measures)] = value
+                metrics[measure_name(measure, measures)] = value
     return [Sample(str(i), task, merged[i], details[i]) for i in sorted(merged)]
 
 
@@ -283,30 +251,7 @@ def _rows(results: Mapping[str, Any], measure: Measure) -> list[Mapping[str, Any
 
 
 def _numbers(rows: Sequence[Mapping[str, Any]], measure: Measure) -> list[float]:
-    return [float(row[measure.metric]) for row in rows if _is_number(row.get(measure.metric))]
-
-
-def _is_number(value: Any) -> bool:
-    return _is_scalar(value) and math.isfinite(float(value))
-
-
-def _is_scalar(value: Any) -> bool:
-    # NaN included: one item without a score makes a whole mean of the harness NaN.
-    try:
-        return not isinstance(value, str) and isinstance(float(value), float)
-    except (TypeError, ValueError):
-        return False
-
-
-def _scale(metric: str, values: Sequence[float]) -> Scale:
-    if metric in _PERCENT or metric.endswith("_acc"):
-        return "percent"
-    return "unit" if values and all(0 <= value <= 1 for value in values) else "ratio"
-
-
-def _higher_is_better(results: Mapping[str, Any], measure: Measure) -> bool:
-    known = results["higher_is_better"].get(measure.task) or {}
-    return bool(known.get(measure.metric) is not False)
+    return [float(row[measure.metric]) for row in rows if is_number(row.get(measure.metric))]
 
 
 def _cleaned(value: Any) -> Any:
@@ -319,7 +264,7 @@ def _cleaned(value: Any) -> Any:
         return _without_folder(value)
     if value is None or isinstance(value, bool | int):
         return value
-    if _is_number(value):
+    if is_number(value):
         return float(value)
     return _without_folder(str(value))
 

@@ -5,15 +5,19 @@ judge; its files are written in FastChat's own format.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
-from evalkit.benchmarks.mt_bench_ratings import Rating, summarise, write_files
-from evalkit.benchmarks.provenance import common, measured
+from evalkit.benchmarks.mt_bench_ratings import write_files
+from evalkit.benchmarks.mt_bench_references import with_references
+from evalkit.benchmarks.provenance import common, judge_label
 from evalkit.errors import EvalkitError, Problem, ScoreError
 from evalkit.fingerprint import derive_seed
+from evalkit.loading import file_digest
+from evalkit.metrics.ratings import Rating, rating_scores
 from evalkit.records import Message, Question, Response, ResultSet, Sample, Score
 from evalkit.rendering import prompt_token_ids
 from evalkit.roles import (
@@ -29,6 +33,10 @@ from evalkit.roles import (
     Source,
 )
 
+WHERE_TO_GET = (
+    "download reference_answer/gpt-4.jsonl of FastChat, which its package leaves out, from https://"
+    "github.com/lm-sys/FastChat/tree/main/fastchat/llm_judge/data/mt_bench, and name it there"
+)
 # Source: lm-sys/FastChat, fastchat/llm_judge/common.py (release 0.2.36).
 TEMPERATURES = {
     "writing": 0.7,
@@ -40,17 +48,20 @@ TEMPERATURES = {
     "stem": 0.1,
     "humanities": 0.1,
 }
-PROMPT_NAME = "single-v1"
 
 
 class MtBenchOptions(Options):
     """What is asked, and how long an answer may be.
 
     questions: a source that has multi-turn questions.
+    reference_answers: a file in FastChat's format (reference_answer/gpt-4.jsonl), for questions
+        that a judge rates against a reference and that do not bring their own.
+    max_new_tokens: where an answer is cut.
     edition: the label of the question set in task names; default the source's name.
     """
 
     questions: PluginRef
+    reference_answers: Path | None = None
     max_new_tokens: int = Field(default=1024, gt=0)
     edition: str | None = None
 
@@ -60,13 +71,25 @@ class MtBench(Benchmark):
 
     label = "MT-Bench"
     needs: ClassVar[frozenset[str]] = frozenset({"engine", "judge"})
-    requires: ClassVar[tuple[tuple[str, str], ...]] = (("scipy", "eval"),)
     version: ClassVar[int] = 2
     Options = MtBenchOptions
 
     def sources(self) -> list[PluginRef]:
         """The question set."""
         return [self.options.questions]
+
+    def data_digests(self) -> Mapping[str, str]:
+        """The reference answers'."""
+        file = self.options.reference_answers
+        there = file is not None and file.is_file()
+        return {"reference_answers": file_digest(file)} if there else {}
+
+    def check(self) -> list[Problem]:
+        """A file of reference answers that is not there."""
+        file = self.options.reference_answers
+        if file is None or file.is_file():
+            return []
+        return [Problem("reference_answers", f"there is no file {file}", WHERE_TO_GET, True)]
 
     def check_data(
         self, open_source: Callable[[PluginRef], Source], judge: Judge | None
@@ -75,14 +98,18 @@ class MtBench(Benchmark):
         try:
             questions = _questions(open_source(self.options.questions))
         except EvalkitError as error:
-            return [Problem("questions", error.message, error.hint)]
+            return [Problem.of("questions", error)]
+        try:
+            questions = self._referenced(questions)
+        except EvalkitError as error:
+            return [Problem.of("reference_answers", error)]
         found = judge.check_questions(questions) if judge else []
         return [problem._replace(where="questions") for problem in found]
 
     def run(self, context: BenchmarkContext) -> ResultSet:
         """Holds every conversation, then has every answer rated with what came before it."""
         source = context.open_source(self.options.questions)
-        questions = _questions(source)
+        questions = self._referenced(_questions(source))
         description = dict(source.description())
         engine, judge = context.open_engine(), context.open_judge()
         conversations = converse(engine, questions, self.options.max_new_tokens, context)
@@ -95,8 +122,7 @@ class MtBench(Benchmark):
         write_files(
             context.folder,
             context.checkpoint.name,
-            str(identities["judge"].get("name")),
-            PROMPT_NAME,
+            judge_label(identities["judge"]),
             questions,
             answers,
             ratings,
@@ -118,6 +144,10 @@ class MtBench(Benchmark):
             samples=tuple(_samples(task, questions, conversations, ratings)),
         )
 
+    def _referenced(self, questions: list[Question]) -> list[Question]:
+        file = self.options.reference_answers
+        return questions if file is None else with_references(questions, file)
+
     def _scores(
         self, task: str, questions: Sequence[Question], ratings: Sequence[Rating]
     ) -> list[Score]:
@@ -128,17 +158,7 @@ class MtBench(Benchmark):
                 for category in sorted({question.category for question in questions})
             },
         }
-        return [
-            measured(
-                task,
-                metric,
-                summary.interval,
-                "rating",
-                missing=summary.missing,
-                settings=settings,
-            )
-            for metric, summary in summarise(ratings).items()
-        ]
+        return rating_scores(task, ratings, settings)
 
 
 PLUGIN = MtBench

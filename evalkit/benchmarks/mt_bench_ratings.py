@@ -1,4 +1,4 @@
-"""MT-Bench's numbers from recorded ratings, and FastChat's files: no model and no judge.
+"""FastChat's files of an MT-Bench run: questions, answers and ratings.
 
 FastChat writes -1 for a judgement that failed. That mark exists only in its files:
 here such a rating is None and counted as missing.
@@ -6,77 +6,21 @@ here such a rating is None and counted as missing.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from evalkit.benchmarks.provenance import write_jsonl
+from evalkit.metrics.ratings import REFERENCE_CATEGORIES, Rating
 from evalkit.records import Question
-from evalkit.stats import Interval, clustered_mean_interval
 
 FAILED = -1  # FastChat's mark, in its own files only
-
-
-class Rating(NamedTuple):
-    """The judge's rating (1 to 10) of one answer; None where it failed. turn counts from 1."""
-
-    question_id: str
-    category: str
-    turn: int
-    score: float | None
-    judgment: str = ""
-
-
-class RatingSummary(NamedTuple):
-    """A mean over valid ratings with its interval, and how many ratings failed."""
-
-    interval: Interval
-    missing: int
-
-
-def summarise(ratings: Sequence[Rating]) -> dict[str, RatingSummary]:
-    """`average`, `turn_1`, `turn_2`, ..., then each `category_<name>`; none without ratings.
-
-    Each is the mean of all valid ratings it covers, so `average` is not the mean of the
-    turns where some failed, and repeated judgements count as often as they are there.
-    Intervals take all ratings of one question as one observation.
-
-    Source: lm-sys/FastChat, fastchat/llm_judge/show_result.py (release 0.2.36).
-    """
-    turns = sorted({rating.turn for rating in ratings})
-    categories = sorted({rating.category for rating in ratings if rating.category})
-    parts: dict[str, Callable[[Rating], bool]] = {"average": lambda rating: True}
-    parts |= {f"turn_{turn}": _of_turn(turn) for turn in turns}
-    parts |= {f"category_{name}": _of_category(name) for name in categories}
-    found = {
-        name: _summary([rating for rating in ratings if chosen(rating)])
-        for name, chosen in parts.items()
-    }
-    return {name: summary for name, summary in found.items() if summary is not None}
-
-
-def _of_turn(turn: int) -> Callable[[Rating], bool]:
-    return lambda rating: rating.turn == turn
-
-
-def _of_category(category: str) -> Callable[[Rating], bool]:
-    return lambda rating: rating.category == category
-
-
-def _summary(ratings: Sequence[Rating]) -> RatingSummary | None:
-    valid = [rating for rating in ratings if rating.score is not None]
-    if not valid:
-        return None
-    values = [float(rating.score) for rating in valid if rating.score is not None]
-    interval = clustered_mean_interval(values, [rating.question_id for rating in valid])
-    return RatingSummary(interval.clipped(1, 10), len(ratings) - len(valid))
 
 
 def write_files(
     folder: Path,
     model: str,
     judge: str,
-    prompt_name: str,
     questions: Sequence[Question],
     answers: Sequence[Sequence[str]],
     ratings: Sequence[Rating],
@@ -100,7 +44,7 @@ def write_files(
                 for q in references
             ],
         )
-    judgment_rows = [_judgment_row(rating, model, judge, prompt_name) for rating in ratings]
+    judgment_rows = [_judgment_row(rating, model, judge) for rating in ratings]
     file = folder / "model_judgment" / f"{_file_name(judge)}_single.jsonl"
     write_jsonl(file, judgment_rows)
 
@@ -126,8 +70,10 @@ def _answer_row(question_id: str, model: str, turns: Sequence[str]) -> dict[str,
     }
 
 
-def _judgment_row(rating: Rating, model: str, judge: str, prompt_name: str) -> dict[str, Any]:
-    name = prompt_name if rating.turn == 1 else f"{prompt_name}-multi-turn"
+def _judgment_row(rating: Rating, model: str, judge: str) -> dict[str, Any]:
+    # What FastChat calls the form that such a question is rated with.
+    form = "single-math-v1" if rating.category in REFERENCE_CATEGORIES else "single-v1"
+    name = form if rating.turn == 1 else f"{form}-multi-turn"
     return {
         "question_id": _fastchat_id(rating.question_id),
         "category": rating.category,

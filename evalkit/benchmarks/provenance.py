@@ -7,9 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from evalkit.records import Score
+from evalkit.metrics.score import measured as measured
 from evalkit.roles import BenchmarkContext
-from evalkit.stats import Interval
 
 
 def template_digest(tokenizer: Any) -> str | None:
@@ -41,19 +40,9 @@ def common(context: BenchmarkContext, *packages: str) -> dict[str, Any]:
     }
 
 
-def measured(task: str, metric: str, interval: Interval, scale: Any, **facts: Any) -> Score:
-    """The Score of an interval that is already on `scale`."""
-    return Score(
-        task=task,
-        metric=metric,
-        value=interval.value,
-        n=interval.n,
-        scale=scale,
-        stderr=interval.stderr,
-        ci_low=interval.low,
-        ci_high=interval.high,
-        **facts,
-    )
+def judge_label(identity: Mapping[str, Any]) -> str:
+    """What other tools' files call a judge: its model where it has one, else its name."""
+    return str(identity.get("model") or identity.get("name"))
 
 
 def write_json(file: Path, value: Any) -> None:

@@ -1,12 +1,14 @@
 """AlpacaEval's numbers from recorded preferences: pure functions, no model and no judge."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from evalkit.errors import ScoreError
+from evalkit.metrics.score import measured
+from evalkit.records import Scale, Score
 from evalkit.stats import Interval, mean_interval
 
 DRAW = 1.5
@@ -63,6 +65,40 @@ def win_rate_summary(preferences: Sequence[float | None], lengths: Sequence[int]
 def win_rate_interval(preferences: Sequence[float | None]) -> Interval:
     """The win rate in percent with its Student interval, kept within 0 and 100."""
     return mean_interval(preferred(preferences)).scaled(100).clipped(0, 100)
+
+
+def win_rate_scores(
+    task: str,
+    preferences: Sequence[float | None],
+    lengths: Sequence[int],
+    settings: Mapping[str, Any],
+    controlled: Interval | None,
+) -> list[Score]:
+    """All of a model's Scores, the win rate first; arguments as of `win_rate_summary`.
+
+    controlled: the win rate in percent by `length_controlled_minimal`, where it was fitted.
+    """
+    summary = win_rate_summary(preferences, lengths)
+    facts: dict[str, Any] = {"missing": summary.n_missing, "settings": settings}
+    scores = [measured(task, "win_rate", win_rate_interval(preferences), "percent", **facts)]
+    if controlled is not None:
+        name = "length_controlled_minimal"
+        scores.append(measured(task, name, controlled, "percent", **facts))
+    plain: list[tuple[str, float, Scale]] = [
+        ("discrete_win_rate", summary.discrete_win_rate, "percent"),
+        ("n_wins", summary.n_wins, "count"),
+        ("n_wins_base", summary.n_wins_base, "count"),
+        ("n_draws", summary.n_draws, "count"),
+    ]
+    scores += [
+        Score(task, metric, float(value), summary.n_total, scale, **facts)
+        for metric, value, scale in plain
+    ]
+    length = float(summary.avg_length)
+    return [
+        *scores,
+        Score(task, "avg_length", length, len(lengths), "count", settings=settings),
+    ]
 
 
 def preferred(preferences: Sequence[float | None]) -> list[float]:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.benchmarks.win_rate import is_missing, preferred
 from evalkit.errors import ScoreError
+from evalkit.metrics.win_rate import is_missing, preferred
 from evalkit.stats import Interval
 
 # Upstream's grid from its sixth value on. The five strongest penalties set every rate to exactly

@@ -1,0 +1,125 @@
+"""Local files in place of the Hub datasets of the harness's tasks, their templates unchanged.
+
+A task over other data than the standard's is another test: what differs is put into words,
+which stand in the score's settings and below every table.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import Problem, did_you_mean
+from evalkit.metrics.harness import leaves_of
+from evalkit.records import Score
+
+Files = Mapping[str, str]  # of one task: split -> file
+# How the `datasets` library calls the reader of a file.
+READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
+# Rows of the splits that prompts are made of. Source: the dataset cards of allenai/ai2_arc,
+# openai/gsm8k, Rowan/hellaswag, truthfulqa/truthful_qa and allenai/winogrande (winogrande_xl).
+STANDARD_ROWS: Mapping[str, Mapping[str, int]] = {
+    "arc_challenge": {"train": 1119, "validation": 299, "test": 1172},
+    "gsm8k": {"train": 7473, "test": 1319},
+    "hellaswag": {"train": 39905, "validation": 10042},
+    "truthfulqa_mc1": {"validation": 817},
+    "truthfulqa_mc2": {"validation": 817},
+    "winogrande": {"train": 40398, "validation": 1267},
+}
+
+
+def problems_of(data: Mapping[str, Files]) -> list[Problem]:
+    """Files that are not there, or that cannot be read as data."""
+    return [
+        Problem(f"data.{task}.{split}", message, hint)
+        for task, files in data.items()
+        for split, file in files.items()
+        for message, hint in _faults(Path(file), files)
+    ] + [Problem(f"data.{task}", "no split is given") for task in data if not data[task]]
+
+
+def _faults(file: Path, files: Files) -> Iterable[tuple[str, str]]:
+    if file.suffix not in READERS:
+        yield f"{file} is none of {', '.join(READERS)}", "convert it"
+    elif not file.is_file():
+        names = [one.name for one in file.parent.iterdir()] if file.parent.is_dir() else []
+        yield f"there is no file {file}", did_you_mean(file.name, names)
+    elif not file.stat().st_size:
+        yield f"{file} is empty", "a line of JSON for each document"
+    elif len({READERS.get(Path(one).suffix) for one in files.values()}) > 1:
+        yield "the splits of a task must be files of one kind", "convert them"
+
+
+def write_definitions(
+    data: Mapping[str, Files], known: Mapping[str, Any], folder: Path
+) -> list[Problem]:
+    """A definition per task that includes the known one and replaces its dataset alone.
+
+    known: the harness's task index.
+    """
+    problems = []
+    for task, files in data.items():
+        entry = known.get(task)
+        if entry is None or entry.yaml_path is None or entry.kind.name != "TASK":
+            message = f"'{task}' is no task of the harness whose data can be replaced"
+            near = did_you_mean(task, known).split("   (known:")[0]
+            hint = near if near.startswith("did") else "name single tasks, not groups"
+            problems.append(Problem(f"data.{task}", message, hint))
+            continue
+        paths = {split: str(Path(file).absolute()) for split, file in files.items()}
+        definition = {
+            "include": str(entry.yaml_path.absolute()),
+            "task": task,
+            "dataset_path": READERS[Path(next(iter(paths.values()))).suffix],
+            "dataset_name": None,
+            "dataset_kwargs": {"data_files": paths},
+        }
+        # JSON is YAML, and needs no quoting rules.
+        (folder / f"{task}.yaml").write_text(json.dumps(definition, indent=1), "utf-8")
+    return problems
+
+
+def departures(
+    data: Mapping[str, Files], rows: Mapping[str, Mapping[str, int]], limit: float | None
+) -> dict[str, str]:
+    """By task, in words, why its numbers are not those of the standard test; `*` for all others.
+
+    rows: how many there are, by task and split, in the local files.
+    """
+    cut = [] if limit is None else [_cut(limit)]
+    found = {"*": "; ".join(cut)}
+    for task in data:
+        found[task] = "; ".join([*cut, *_lacking(task, rows.get(task, {}))])
+    return {task: reason for task, reason in found.items() if reason}
+
+
+def labelled(
+    score: Score, departures: Mapping[str, str], groups: Mapping[str, Sequence[str]]
+) -> Score:
+    """With what sets it apart from the standard test of its task, or of any task of its group.
+
+    groups: members of each group, as the harness gives them.
+    """
+    leaves = leaves_of(score.task, groups)
+    reasons = dict.fromkeys(departures.get(leaf, departures.get("*", "")) for leaf in leaves)
+    reason = "; ".join(reason for reason in reasons if reason)
+    if not reason:
+        return score
+    return replace(score, settings={**score.settings, "not_comparable": reason})
+
+
+def _cut(limit: float) -> str:
+    share = f"{100 * limit:g} % of the" if limit < 1 else f"{limit:g}"
+    return f"only the first {share} items"
+
+
+def _lacking(task: str, rows: Mapping[str, int]) -> Sequence[str]:
+    standard = STANDARD_ROWS.get(task)
+    if standard is None:
+        return ["the data is local, and not known to be the standard's"]
+    return [
+        f"the local {split} split has {count} rows, the standard's {standard.get(split, 'none')}"
+        for split, count in sorted(rows.items())
+        if count != standard.get(split)
+    ]

@@ -1,0 +1,1 @@
+"""Scores from recorded judgements: pure functions that measuring and importing share."""
