@@ -1,7 +1,7 @@
 """Intervals and paired comparisons of measured numbers.
 
 Every random draw is seeded, so the same results always give the same interval.
-Confidence is 95 % unless said. Comparing needs numpy only; Student's intervals need scipy.
+Confidence is 95 % unless said.
 """
 
 import math
@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.errors import ScoreError, missing_extra
+from evalkit.errors import ScoreError
 from evalkit.records import Comparison, ResultSet, Score
+from evalkit.student import student_quantile
 
 DRAWS = 10_000
 _BLOCK = 4_000_000  # resampled values held at once (32 MB)
@@ -70,6 +71,17 @@ def mean_interval(
     return clustered_mean_interval(array, range(len(array)), confidence, normal=normal)
 
 
+def stated_interval(
+    value: float, stderr: float, n: int, confidence: float = 0.95, *, normal: bool = False
+) -> Interval:
+    """The Student (or normal) interval of a mean that is known only by its standard error."""
+    if n < 2 and not normal:
+        return Interval(value, None, None, None, n)
+    tail = 0.5 + confidence / 2
+    reach = stderr * (NormalDist().inv_cdf(tail) if normal else student_quantile(tail, n - 1))
+    return Interval(value, stderr, value - reach, value + reach, n)
+
+
 def clustered_mean_interval(
     values: Sequence[float] | Floats,
     clusters: Sequence[Hashable],
@@ -91,11 +103,7 @@ def clustered_mean_interval(
     codes = np.array([order[name] for name in clusters])
     residuals = np.bincount(codes, weights=array - mean, minlength=count)
     stderr = math.sqrt(count / (count - 1) * float(residuals @ residuals)) / n
-    if normal:
-        quantile = NormalDist().inv_cdf(0.5 + confidence / 2)
-    else:
-        quantile = student_quantile(0.5 + confidence / 2, count - 1)
-    return Interval(mean, stderr, mean - quantile * stderr, mean + quantile * stderr, n)
+    return stated_interval(mean, stderr, count, confidence, normal=normal)._replace(n=n)
 
 
 def bootstrap_interval(
@@ -208,15 +216,6 @@ def comparable(a: ResultSet, b: ResultSet) -> list[tuple[str, str]]:
     for score in a.scores:
         headlines.setdefault(score.task, score.metric)
     return [pair for pair in headlines.items() if _items(a, *pair) and _items(b, *pair)]
-
-
-def student_quantile(probability: float, degrees: int) -> float:
-    """The `probability` quantile of Student's t with `degrees` of freedom."""
-    try:
-        from scipy.special import stdtrit
-    except ImportError as error:
-        raise missing_extra("scipy", "eval") from error
-    return float(stdtrit(degrees, probability))
 
 
 def _floats(values: Sequence[float] | Floats) -> Floats:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy import stats as oracle
 
 from evalkit import stats
-from evalkit.errors import PrerequisiteError, ScoreError
+from evalkit.errors import ScoreError
 from evalkit.records import ResultSet, Sample, Score
+from evalkit.student import student_quantile
 
 values = st.lists(st.floats(-100, 100, allow_nan=False), min_size=2, max_size=40)
 bits = st.lists(st.booleans(), min_size=2, max_size=60)
@@ -37,14 +38,18 @@ class TestOracles:
     @pytest.mark.parametrize("probability", [0.6, 0.9, 0.975, 0.995])
     def test_student_quantile(self, probability: float, degrees: int) -> None:
         expected = oracle.t.ppf(probability, degrees)
-        assert stats.student_quantile(probability, degrees) == pytest.approx(expected, rel=1e-12)
+        assert student_quantile(probability, degrees) == pytest.approx(expected, rel=1e-12)
+        assert student_quantile(1 - probability, degrees) == pytest.approx(-expected, rel=1e-12)
 
-    def test_without_scipy_the_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "scipy.special", None)
-        with pytest.raises(PrerequisiteError, match="scipy") as caught:
-            stats.mean_interval([1.0, 2.0])
-        assert "evalkit[eval]" in caught.value.hint
-        assert stats.paired_bootstrap([1.0, 2.0], [2.0, 2.0], 0).n == 2
+    @pytest.mark.parametrize(("probability", "degrees"), [(0.0, 3), (1.0, 3), (0.9, 0)])
+    def test_no_student_quantile(self, probability: float, degrees: int) -> None:
+        with pytest.raises(ValueError, match="no quantile"):
+            student_quantile(probability, degrees)
+
+    def test_intervals_need_no_scipy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in ("scipy", "scipy.special", "scipy.stats"):
+            monkeypatch.setitem(sys.modules, module, None)
+        assert stats.mean_interval([1.0, 2.0]).high == pytest.approx(7.853102, abs=1e-6)
 
     @given(st.integers(0, 300), st.integers(1, 300))
     @settings(max_examples=50, deadline=None)

@@ -30,8 +30,9 @@ from evalkit.standings import (
     to_markdown,
     with_interval,
 )
-from evalkit.tables import export_leaderboard, family_table
+from evalkit.tables import FORMATS, export_leaderboard, family_table
 
+TEXTS = ("md", "csv", "json")
 V1 = (
     ("arc_challenge", "acc_norm", 25, 1172),
     ("hellaswag", "acc_norm", 10, 10042),
@@ -70,19 +71,19 @@ def test_the_terminal_table() -> None:
 
 def test_golden_leaderboard(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
     files = export_leaderboard([pocket_family()], tmp_path)
-    assert [file.name for file in files] == ["pocket.md", "pocket.csv", "pocket.json"]
-    for file in files:
+    assert [file.name for file in files] == [f"pocket.{name}" for name in FORMATS]
+    for file in files[:-1]:  # Parquet is no text: test_exports reads it back
         golden(f"tables/{file.name}", file.read_bytes().decode())
 
 
 def test_golden_average(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
-    for file in export_leaderboard([v1_family()], tmp_path, "open_llm_v1"):
+    for file in export_leaderboard([v1_family()], tmp_path, "open_llm_v1", TEXTS):
         golden(f"tables/{file.name}", file.read_bytes().decode())
 
 
 def test_exports_hold_the_records_unrounded(tmp_path: Path) -> None:
     family = pocket_family()
-    md, csv_file, json_file = export_leaderboard([family], tmp_path)
+    md, csv_file, json_file = export_leaderboard([family], tmp_path, formats=TEXTS)
     rows = list(csv.DictReader(csv_file.read_text().splitlines()))
     models = json.loads(json_file.read_text())["models"]
     assert [row["model"] for row in rows] == [model["model"] for model in models]
@@ -90,6 +91,7 @@ def test_exports_hold_the_records_unrounded(tmp_path: Path) -> None:
         score = family.member(row["checkpoint"]).results[0].scores[0]
         assert float(row["Pocket exact: exact match value"]) == score.value
         assert model["Pocket exact: exact match ci_low"] == score.ci_low
+        assert model["Pocket exact: exact match stderr"] == score.stderr
         assert int(row["Pocket exact: exact match n"]) == score.n
     assert [row["checkpoint"] for row in rows] == [  # best first
         "iter2-fp8_dynamic", "iter2", "iter2-w4a16_gptq", "iter1", "base",
@@ -132,10 +134,25 @@ def test_what_was_measured_otherwise_is_marked() -> None:
 def test_the_fitting_definition_is_found() -> None:
     assert definition_for(pocket_family().members).name == "pocket"
     assert definition_for(v1_family().members).name == "open_llm_v1"
-    bare = changed(pocket_family(), "base", results=(
-        lm_eval_result("base", *(Score(f"t{i}", "acc", 1.0, 9, "percent") for i in range(9))),
-    ))  # fmt: skip
-    definition = definition_for(bare.members)
+
+
+def test_a_fitting_definition_gets_columns_for_what_else_was_measured() -> None:
+    family, pocket = v1_family(), pocket_family().member("base")
+    base = family.member("base")
+    subject = replace(standard_score("mmlu_law", "acc", 5, 9, 50.0), settings={"part_of": "mmlu"})
+    more = (lm_eval_result("base", subject), *pocket.results[1:])
+    definition = definition_for(changed(family, "base", results=(*base.results, *more)).members)
+    official = read_definition("open_llm_v1")
+    assert definition.columns[:6] == official.columns
+    assert definition.averages == official.averages
+    assert [column.benchmark for column in definition.columns[6:]] == ["alpaca_eval", "mt_bench"]
+
+
+def test_where_nothing_fits_every_benchmark_has_a_column() -> None:
+    family, base = pocket_family(), pocket_family().member("base")
+    tasks = lm_eval_result("base", *(Score(f"t{i}", "acc", 1.0, 9, "percent") for i in range(9)))
+    bare = [changed(family, "base", results=(tasks, *base.results[1:])).member("base")]
+    definition = definition_for(bare)
     assert definition.name == "results"
     assert len(definition.columns) == MAX_COLUMNS
     assert {column.benchmark for column in definition.columns} == {
@@ -189,7 +206,7 @@ def test_an_empty_family_has_a_table(tmp_path: Path) -> None:
     for member in family.members:
         family = changed(family, member.checkpoint.name, results=())
     assert family_table(family).columns == ["Model"]
-    assert len(export_leaderboard([family], tmp_path)) == 3
+    assert len(export_leaderboard([family], tmp_path)) == len(FORMATS)
 
 
 def test_numbers() -> None:

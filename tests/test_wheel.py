@@ -1,5 +1,6 @@
 """What is installed is `evalkit` and nothing else, complete, however it was built."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,13 @@ import zipfile
 from email.parser import Parser
 from pathlib import Path
 
+import conftest
 import pytest
+from card_families import pocket_family
+from test_importers import annotations, judgements, write
+
+from evalkit.cards import build_card
+from evalkit.records import to_json
 
 ROOT = Path(__file__).parent.parent
 LINKED = ("trainers", "templates", "leaderboards")
@@ -96,7 +103,8 @@ def test_the_metadata(wheel: Path) -> None:
     assert set(metadata.get_all("Provides-Extra", [])) == EXTRAS
     base = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     names = {line.split(">")[0].split("<")[0].lower() for line in base}
-    assert names == {"click", "jinja2", "numpy", "pandas", "pydantic", "pyyaml", "rich"}
+    expected = {"click", "jinja2", "numpy", "pandas", "pyarrow", "pydantic", "pyyaml", "rich"}
+    assert names == expected
     assert "evalkit = evalkit.cli:main" in entry_points
 
 
@@ -138,6 +146,75 @@ def test_an_installed_wheel_works(wheel: Path, tmp_path: Path) -> None:
     assert Path(trainers).is_relative_to(target)
     here = _python("-c", code, cwd=ROOT).split()
     assert [plugins, data] == here[2:]
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of an empty environment with the wheel installed, no extra.
+
+    What the base needs comes from the package index, as for anybody who installs it.
+    """
+    folder = tmp_path_factory.mktemp("bare")
+    _python("-m", "venv", str(folder), cwd=folder)
+    surroundings = {k: v for k, v in os.environ.items() if k not in conftest.PROXIES}
+    done = subprocess.run(
+        [folder / "bin" / "python", "-m", "pip", "install", "--quiet", str(wheel)],
+        env=surroundings, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    if any(words in done.stderr for words in ("NewConnectionError", "Temporary failure in name")):
+        pytest.skip("no package index; would have shown that a bare installation works")
+    assert done.returncode == 0, done.stderr
+    return folder / "bin"
+
+
+def _run_of_a_family(folder: Path) -> Path:
+    """A finished run as it lies on disk, its cards step alone."""
+    family, cards = pocket_family(), folder / "steps" / "cards"
+    for member in family.members:
+        file = cards / member.title / "README.md"
+        file.parent.mkdir(parents=True)
+        file.write_text(build_card(family, member))
+    (cards / "family.json").write_text(json.dumps(to_json(family)))
+    receipt = {"step": "cards", "fingerprint": "0", "settings": {}, "result": {}}
+    (cards / "receipt.json").write_text(json.dumps(receipt))
+    (folder / "plan.json").write_text('[{"step": "cards", "title": "write model cards"}]')
+    return folder
+
+
+@pytest.mark.slow
+def test_a_bare_installation_works(bare: Path, tmp_path: Path) -> None:
+    """Everything that reads, renders and exports works without torch; what needs it says so."""
+
+    def evalkit(*words: object, ends: int = 0) -> str:
+        done = subprocess.run(
+            [bare / "evalkit", *map(str, words)],
+            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == ends, f"{words}: {done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    heavy = [bare / "python", "-c", "import torch"]
+    assert subprocess.run(heavy, capture_output=True, check=False).returncode != 0
+    results = tmp_path / "results"
+    write(results / "annotations.json", annotations())
+    write(results / "gpt-4_single.jsonl", judgements())
+    run = _run_of_a_family(tmp_path / "run")
+    assert "train-and-publish" in evalkit("--help")
+    assert "importers:" in evalkit("list")
+    assert "rule" in evalkit("list", "judges")
+    words = ("--model", "me/mine", "--license", "mit", "--out", "card")
+    assert "card/README.md" in evalkit("card", "build", "--from", results, *words)
+    assert "0 findings" in evalkit("card", "lint", "card")
+    evalkit("leaderboard", "export", run, results, "--out", "table")
+    suffixes = {file.suffix for file in (tmp_path / "table").iterdir()}
+    assert suffixes == {".md", ".csv", ".json", ".tex", ".html", ".parquet"}
+    assert "Pocket-SPPO-Iter2" in evalkit("show", run)
+    prompts = write(tmp_path / "prompts.jsonl", [{"prompt": "Say hello."}])
+    assert "1" in evalkit("data", "check", prompts)
+    assert "torch" in evalkit("doctor")
+    recipe = ROOT / "recipes" / "quickstart.yaml"
+    assert "evalkit[train]" in evalkit("train", recipe, "--out", "r", ends=1)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import yaml
 
 from evalkit import frontmatter
 from evalkit.cards import evaluation, making, sources, values
+from evalkit.cards.imported import unseen
 from evalkit.cards.lineage import citations, datasets, line_of, methods, parent_of, round_of
 from evalkit.cards.links import (
     addresses,
@@ -40,10 +41,10 @@ def build_card(family: Family, member: Member, definition: Definition | str | No
     Raises:
         CardError: the member is not ours to describe, or a number is missing or not finite.
     """
-    if member.kind == "base" and not member.built:
+    if not member.is_ours:
         raise CardError(
             f"{member.title} was not made by evalkit: its card is its authors'",
-            "cards are built for bases made by a builder, iterations and variants",
+            "cards are built for your own model (base.own), built bases, iterations and variants",
         )
     context = _context(family, member, definition)
     text = frontmatter.join(
@@ -79,6 +80,7 @@ def _context(family: Family, member: Member, definition: Definition | str | None
         "making": making.making(family, member),
         "builder": _builder(family, member),
         "variant": _variant(family, member),
+        "imported": unseen(member),
         "datasets": [link(name, hub_page(name, "datasets/")) for name in datasets(family, member)],
         "licence": _licence(family),
         "citations": "\n".join(citations(family, member)).rstrip(),
@@ -94,6 +96,8 @@ def _base(family: Family) -> Markdown:
     """The model everything started from; a folder on somebody's machine is not named."""
     base = family.members[0]
     page = base_id(family)
+    if page and base.imported:
+        return link(page, hub_page(page))
     if page:
         revision = values.shown(base.checkpoint.revision)
         return Markdown(f"{link(page, hub_page(page))} (revision {revision})")
@@ -135,13 +139,18 @@ def _model_id(family: Family, member: Member) -> str:
 def _snippet(family: Family, member: Member) -> str:
     tokens = (member.training.sampling or {}).get("max_new_tokens") if member.training else None
     limit = f", max_new_tokens={int(tokens)}" if tokens else ""
+    classes = ["from transformers import AutoModelForCausalLM, AutoTokenizer"]
+    model = "AutoModelForCausalLM"
+    if member.imported and member.imported.relation == "adapter":
+        model = "AutoPeftModelForCausalLM"
+        classes = [f"from peft import {model}", "from transformers import AutoTokenizer"]
     return "\n".join(
         [
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            *classes,
             "",
             f"name = {json.dumps(_model_id(family, member))}",
             "tokenizer = AutoTokenizer.from_pretrained(name)",
-            "model = AutoModelForCausalLM.from_pretrained(name)",
+            f"model = {model}.from_pretrained(name)",
             "",
             'messages = [{"role": "user", "content": "Your question"}]',
             "inputs = tokenizer.apply_chat_template(",

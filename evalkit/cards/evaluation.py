@@ -13,7 +13,7 @@ from evalkit.cards.links import member_link, results_link
 from evalkit.errors import CardError
 from evalkit.family import Family, Member
 from evalkit.leaderboard import Column, label
-from evalkit.markdown import Markdown, escape, table
+from evalkit.markdown import Markdown, code, escape, table
 from evalkit.records import Comparison, ResultSet, Score
 from evalkit.standings import (
     EMPTY,
@@ -27,12 +27,15 @@ from evalkit.standings import (
 
 CONFIDENCE = "95 %"
 _POINTS = {"percent": " points", "rating": " rating points"}
-_SHOWN_APART = ("harness", "judge", "versions")
+_SHOWN_APART = ("harness", "judge", "versions", "imported")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One suite on the card: its protocol and all its scores."""
+    """One suite on the card: its protocol and all its scores.
+
+    origin: where they came from, if another tool measured them; empty if evalkit did.
+    """
 
     benchmark: str
     title: str
@@ -41,6 +44,7 @@ class Measured:
     files: Markdown
     protocol: Markdown
     scores: Markdown
+    origin: Markdown
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def measured(family: Family, member: Member) -> list[Measured]:
             files=results_link(result.benchmark),
             protocol=_protocol(family, result),
             scores=_scores(result),
+            origin=_origin(result),
         )
         for result in member.results
     ]
@@ -82,6 +87,18 @@ def harness(family: Family, result: ResultSet) -> str:
     if "evalkit" in family.versions:
         return f"evalkit {family.versions['evalkit']}"
     raise CardError(f"no record says which harness measured {result.benchmark}")
+
+
+def _origin(result: ResultSet) -> Markdown:
+    imported = result.provenance.get("imported")
+    if not imported:
+        return Markdown("")
+    name = imported.get("model")
+    called = f", where this model is called {escape(str(values.portable(name)))}" if name else ""
+    return Markdown(
+        f"Imported from {escape(imported['tool'])} (its file {code(imported['file'])}, "
+        f"sha256 {code(imported['sha256'])}{called})"
+    )
 
 
 def versus(family: Family, member: Member, columns: Sequence[Column]) -> list[Versus]:

@@ -9,12 +9,12 @@ from evalkit.family import Family, Member, TrainingFacts
 
 
 def parent_of(family: Family, member: Member) -> Member | None:
-    """The member this one was made from, None for a base.
+    """The member this one was made from, None for a base and for a model evalkit has not seen.
 
     Raises:
         CardError: its parent is not in the family.
     """
-    if member.kind == "base":
+    if member.kind in ("base", "imported"):
         return None
     try:
         return family.member(member.checkpoint.parent or "")

@@ -59,8 +59,9 @@ def member_link(family: Family, member: Member) -> Markdown:
 
 def base_id(family: Family) -> str | None:
     """The Hub id of a base that came from the Hub; a folder of that form has no revision."""
-    base = family.members[0].checkpoint
-    return family.base_source if base.revision and is_hub_id(family.base_source) else None
+    base = family.members[0]
+    stated = base.kind == "imported" or base.checkpoint.revision
+    return family.base_source if stated and is_hub_id(family.base_source) else None
 
 
 def repository(family: Family, member: Member) -> str | None:

@@ -23,7 +23,8 @@ KNOWN_KEYS = (
 )  # fmt: skip
 RELATIONS = ("finetune", "adapter", "merge", "quantized")
 _LEFT_OVER = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\[More Information Needed\]")
-_FENCE = re.compile(r"^(```|~~~)")
+# Source: CommonMark 0.31, section 4.5: a fence is closed by one of its kind, at least as long.
+_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,8 @@ def lint_file(path: Path) -> list[Finding]:
     try:
         return lint(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise CardError(
-            f"cannot read {file}: {error}", "give a card or a folder with one"
-        ) from None
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise CardError(f"cannot read {file}: {why}", "give a card or a folder with one") from None
 
 
 def lint(text: str) -> list[Finding]:
@@ -107,7 +107,12 @@ def _result_faults(result: Any) -> Iterator[str]:
         if not isinstance(section, Mapping) or any(key not in section for key in keys):
             yield f"a result's {part} lacks {' or '.join(keys)}"
     metrics = result.get("metrics")
-    for metric in metrics if isinstance(metrics, list) else ():
+    if not isinstance(metrics, list) or not metrics:
+        yield "a result has no list of metrics"
+        return
+    for metric in metrics:
+        if isinstance(metric, Mapping) and "type" not in metric:
+            yield "a metric lacks type"
         value = metric.get("value") if isinstance(metric, Mapping) else None
         if (
             isinstance(value, bool)
@@ -118,10 +123,14 @@ def _result_faults(result: Any) -> Iterator[str]:
 
 
 def _left_over(text: str) -> Iterator[Finding]:
-    fenced = False
+    fence = ""  # what opened the code block that a line stands in
     for number, line in enumerate(text.splitlines(), start=1):
-        fenced ^= bool(_FENCE.match(line))
-        match = None if fenced else _LEFT_OVER.search(line)
+        mark = _FENCE.match(line)
+        if mark and not fence:
+            fence = mark[1]
+        elif mark and mark[1].startswith(fence) and not mark[2].strip():
+            fence = ""
+        match = None if fence else _LEFT_OVER.search(line)
         if match:
             yield Finding(number, "warning", f"text of a template was left over: {match[0][:40]}")
 

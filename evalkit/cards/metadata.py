@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evalkit.cards.lineage import datasets, line_of, methods
-from evalkit.cards.links import repository
+from evalkit.cards.links import base_id, repository
 from evalkit.cards.model_index import model_index
 from evalkit.errors import CardError
 from evalkit.family import Family, Member
@@ -24,10 +24,10 @@ def front_matter(family: Family, member: Member) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         **_licence(family),
         "language": list(family.card.get("language") or []),
-        "library_name": "transformers",
+        "library_name": "peft" if _relation(member) == "adapter" else "transformers",
         "pipeline_tag": "text-generation",
         "base_model": origin,
-        "base_model_relation": RELATIONS.get(member.kind) if origin else None,
+        "base_model_relation": _relation(member) if origin else None,
         "datasets": datasets(family, member),
         "new_version": newer,
         "quantized_by": "evalkit" if member.kind == "variant" else None,
@@ -38,11 +38,13 @@ def front_matter(family: Family, member: Member) -> dict[str, Any]:
 
 
 def base_model(family: Family, member: Member) -> str | None:
-    """The Hub id of the nearest ancestor that others can load.
+    """The Hub id of the nearest ancestor that others can load; of an imported one, as stated.
 
     Iteration k names iteration k-1, whose weights it started from, and a variant the
     checkpoint it was quantized from: the Hub's model tree then is the true lineage.
     """
+    if member.imported is not None:
+        return base_id(family)
     ancestors = line_of(family, member)[:-1]
     found = (repository(family, ancestor) for ancestor in reversed(ancestors))
     return next((repo for repo in found if repo), None)
@@ -64,9 +66,13 @@ def tags(family: Family, member: Member) -> list[str]:
     """Methods in its lineage, scheme tags, and the recipe's own, each once."""
     scheme = member.variant.tags if member.variant else ()
     own = family.card.get("tags") or ()
-    return list(
-        dict.fromkeys(["conversational", "evalkit", *methods(family, member), *scheme, *own])
-    )
+    # Whether a model that evalkit has not seen is one to talk with is for its authors to say.
+    always = ["evalkit"] if member.imported else ["conversational", "evalkit"]
+    return list(dict.fromkeys([*always, *methods(family, member), *scheme, *own]))
+
+
+def _relation(member: Member) -> str | None:
+    return member.imported.relation if member.imported else RELATIONS.get(member.kind)
 
 
 def _licence(family: Family) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from evalkit.cards.links import endpoint, results_folder
 from evalkit.family import Family, Member
 from evalkit.leaderboard import Column, conventional_columns, label
 from evalkit.records import ResultSet, Score
-from evalkit.standings import judge_name, number
+from evalkit.standings import imported_from, judge_name, number
 
 DECIMALS = 2
 TASK = {"type": "text-generation", "name": "Text Generation"}
@@ -95,13 +95,17 @@ def _rounded(value: float) -> float:
 
 
 def _source(family: Family, member: Member, result: ResultSet, made_by: str) -> dict[str, str]:
-    """Who measured it: we did. Without an address there can be no source at all."""
+    """Who measured it: we did, or the tool whose files were imported.
+
+    Without an address there can be no source at all.
+    """
     hub = endpoint(family)
     if hub and family.published and member.repo_id:
         url = f"{hub}/{member.repo_id}/tree/main/{results_folder(result.benchmark)}"
     else:
         url = sources.benchmark(result.benchmark).get("url", "")
-    return {"name": f"{made_by} (self-reported)", "url": url} if url else {}
+    how = "imported by evalkit" if imported_from(result) else "self-reported"
+    return {"name": f"{made_by} ({how})", "url": url} if url else {}
 
 
 def _distinct(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

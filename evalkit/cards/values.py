@@ -79,13 +79,15 @@ def shown(value: Any) -> Markdown:
     raise CardError(f"a card cannot show {type(value).__qualname__} {value!r}")
 
 
-def count(number: int) -> Markdown:
+def count(number: int | None) -> Markdown:
     """A count with thousands separated."""
+    number = _known(number)
     return Markdown(f"{number:,}")
 
 
-def parameters(number: int) -> Markdown:
+def parameters(number: int | None) -> Markdown:
     """A parameter count as people say it: `0.91 M`, `9.24 B`."""
+    number = _known(number)
     unit, size = next(
         (pair for pair in (("B", 1e9), ("M", 1e5), ("K", 1e3)) if number >= pair[1]), ("", 1)
     )
@@ -93,12 +95,19 @@ def parameters(number: int) -> Markdown:
     return Markdown(f"{number / size:.2f} {unit}" if unit else str(number))
 
 
-def size(number: int) -> Markdown:
+def size(number: int | None) -> Markdown:
     """Bytes as `1.83 MB` (powers of ten, as Hubs show them)."""
+    number = _known(number)
     unit, factor = next(
         (pair for pair in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if number >= pair[1]), ("B", 1)
     )
     return Markdown(f"{number / factor:.2f} {unit}" if factor > 1 else f"{number} B")
+
+
+def _known(number: int | None) -> int:
+    if number is None:
+        raise CardError("a card shows a number of its model that is not known")
+    return number
 
 
 def _float(value: float) -> Markdown:

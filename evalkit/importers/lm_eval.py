@@ -1,0 +1,232 @@
+"""Result files of EleutherAI/lm-evaluation-harness: `results_*.json` of 0.4, and of 0.3.
+
+They hold no items, only values with standard errors. How many items there were is stated
+(0.4), or follows from the standard error of a score whose items are right or wrong; a number
+for which neither gives it is left out, and named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import RecipeError
+from evalkit.importers import reading
+from evalkit.metrics.harness import (
+    Measure,
+    few_shot_of,
+    higher_is_better,
+    is_number,
+    leaves_of,
+    measure_name,
+    measures_of,
+    scale_of,
+)
+from evalkit.metrics.score import measured
+from evalkit.records import ResultSet, Score
+from evalkit.roles import Imported, Importer
+from evalkit.stats import Interval, stated_interval, wilson_interval
+
+TOOL = "lm-eval"
+BENCHMARK = "lm_eval_tasks"
+_LOWER_IS_BETTER = frozenset(
+    {"bits_per_byte", "byte_perplexity", "perplexity", "ppl", "ter", "wer", "word_perplexity"}
+)
+_PARTIAL_CREDIT = frozenset({"f1", "mc2"})  # items may count anything from 0 to 1
+_UNKNOWN_N = "its number of items is not stated"
+
+
+class LmEvalImporter(Importer):
+    """Every number of every task, with the interval that its standard error gives."""
+
+    def recognises(self, path: Path) -> bool:
+        """A JSON object whose `results` are numbers by task, as the harness writes them."""
+        if not path.is_file() or not path.name.endswith((".json", ".json.gz")):
+            return False
+        if not reading.head(path).lstrip().startswith("{"):
+            return False
+        try:
+            value = reading.mapping(path)
+        except RecipeError:
+            return False
+        results = value.get("results")
+        if not isinstance(results, dict) or not ({"versions", "config", "tasks"} & set(value)):
+            return False
+        return any(isinstance(row, dict) and _numbers(row) for row in results.values())
+
+    def read(self, path: Path) -> list[Imported]:
+        """The one result of the file."""
+        value = reading.mapping(path)
+        results, old = _normalised(value), _is_old(value)
+        scores, left_out = _scores(results, _settings(value, old))
+        if not scores:
+            raise RecipeError(f"{path}: no number can be taken from it: {'; '.join(left_out)}")
+        model = _model(value, path)
+        provenance: dict[str, Any] = {
+            "harness": _harness(value, old),
+            "protocol": "numbers and standard errors as the file states them",
+            "task_versions": {k: str(v) for k, v in sorted(results["versions"].items())},
+            "intervals": "95 %: Wilson for right or wrong items, Student for other means, "
+            "normal for groups",
+            "imported": reading.origin(TOOL, path, model),
+        }
+        if value.get("chat_template_sha"):
+            provenance["chat_template_sha256"] = value["chat_template_sha"]
+        if left_out:
+            provenance["left_out"] = left_out
+        return [Imported(model, ResultSet(BENCHMARK, "", "", tuple(scores), provenance))]
+
+
+PLUGIN = LmEvalImporter
+
+
+def _numbers(row: Mapping[str, Any]) -> list[str]:
+    return [key for key, value in row.items() if is_number(value) and not isinstance(value, bool)]
+
+
+def _is_old(value: Mapping[str, Any]) -> bool:
+    """Whether the layout is 0.3's, whose metrics name no filter."""
+    rows = [row for row in value["results"].values() if isinstance(row, dict)]
+    return not any("," in key for row in rows for key in row)
+
+
+def _normalised(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The file in the layout of the harness's own results; 0.3's metrics get the filter `none`."""
+    old = _is_old(value)
+    results = {
+        task: {f"{key},none" if old else key: row[key] for key in row}
+        for task, row in value["results"].items()
+        if isinstance(row, dict)
+    }
+    shots = value.get("n-shot") or {}
+    given = _config(value).get("num_fewshot", value.get("num_fewshot"))
+    return {
+        "results": results,
+        "group_subtasks": value.get("group_subtasks") or {},
+        "higher_is_better": value.get("higher_is_better") or {},
+        "n-samples": value.get("n-samples") or {},
+        "n-shot": {task: shots.get(task, given) for task in {*results, *shots}},
+        "versions": value.get("versions") or {},
+    }
+
+
+def _scores(results: Mapping[str, Any], common: Mapping[str, Any]) -> tuple[list[Score], list[str]]:
+    """Headlines of all tasks first, then the rest; and what was left out, with the reason."""
+    by_task: list[list[Score]] = []
+    left_out: list[str] = []
+    for task in results["results"]:
+        measures = measures_of(results, task)
+        n = _items(results, task, measures)
+        found = []
+        for measure in measures:
+            name = measure_name(measure, measures)
+            if not is_number(results["results"][task][measure.key]):
+                left_out.append(f"{task}, {name}: it is not a finite number")
+            elif n is None:
+                left_out.append(f"{task}, {name}: {_UNKNOWN_N}")
+            else:
+                found.append(_score(results, measure, name, n, common))
+        by_task.append(found)
+        left_out += [f"{task}: nested results" for v in results["results"][task].values()
+                     if isinstance(v, dict)][:1]  # fmt: skip
+    headlines = [scores[0] for scores in by_task if scores]
+    return headlines + [score for scores in by_task for score in scores[1:]], left_out
+
+
+def _score(
+    results: Mapping[str, Any], measure: Measure, name: str, n: int, common: Mapping[str, Any]
+) -> Score:
+    task, value = measure.task, float(results["results"][measure.task][measure.key])
+    scale = scale_of(measure.metric, ())
+    interval = _interval(results, measure, value, n)
+    if scale == "percent":
+        interval = interval.scaled(100 if abs(value) <= 1 else 1).clipped(0, 100)
+    version = results["versions"].get(task)
+    stated = {
+        "few_shot": few_shot_of(results, task),
+        "filter": measure.filter,
+        "task_version": None if version is None else str(version),
+    }
+    settings = {key: fact for key, fact in stated.items() if fact is not None} | dict(common)
+    better = higher_is_better(results, measure) and measure.metric not in _LOWER_IS_BETTER
+    return measured(task, name, interval, scale, higher_is_better=better, settings=settings)
+
+
+def _interval(results: Mapping[str, Any], measure: Measure, value: float, n: int) -> Interval:
+    stderr = _stderr(results, measure)
+    if stderr is None:
+        return Interval(value, None, None, None, n)
+    if _right_or_wrong(value, stderr, n):
+        return wilson_interval(round(value * n), n)
+    is_group = len(leaves_of(measure.task, results["group_subtasks"])) > 1
+    return stated_interval(value, stderr, n, normal=is_group)
+
+
+def _right_or_wrong(value: float, stderr: float, n: int) -> bool:
+    """Whether value and standard error are those of n items that each count 0 or 1."""
+    if n < 2 or not 0 <= value <= 1 or abs(value * n - round(value * n)) > 1e-6 * n:
+        return False
+    return math.isclose(stderr, math.sqrt(value * (1 - value) / (n - 1)), rel_tol=1e-6)
+
+
+def _stderr(results: Mapping[str, Any], measure: Measure) -> float | None:
+    stated = results["results"][measure.task].get(f"{measure.metric}_stderr,{measure.filter}")
+    return float(stated) if is_number(stated) else None
+
+
+def _items(results: Mapping[str, Any], task: str, measures: list[Measure]) -> int | None:
+    """How many items a task has: as stated, or as the standard errors of its metrics tell."""
+    sizes = results["n-samples"]
+    leaves = leaves_of(task, results["group_subtasks"])
+    stated: list[Any] = [(sizes.get(leaf) or {}).get("effective") for leaf in leaves]
+    if all(isinstance(size, int) and size > 0 for size in stated):
+        return int(sum(stated))
+    return next(_told_by_error(results, measures), None)
+
+
+def _told_by_error(results: Mapping[str, Any], measures: list[Measure]) -> Iterator[int]:
+    for measure in measures:
+        value = results["results"][measure.task][measure.key]
+        stderr = _stderr(results, measure)
+        whole = measure.metric not in _PARTIAL_CREDIT
+        if whole and is_number(value) and 0 < value < 1 and stderr:
+            n = round(value * (1 - value) / stderr**2 + 1)
+            if _right_or_wrong(value, stderr, n):
+                yield n
+
+
+def _config(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = value.get("config") or value.get("params")
+    return found if isinstance(found, dict) else {}
+
+
+def _settings(value: Mapping[str, Any], old: bool) -> dict[str, Any]:
+    settings: dict[str, Any] = {"harness": _harness(value, old)}
+    if old:
+        settings["chat_template"] = False  # 0.3 knew none
+    elif "chat_template" in value:
+        settings["chat_template"] = bool(value["chat_template"])
+        if value["chat_template"]:
+            settings["fewshot_as_multiturn"] = value.get("fewshot_as_multiturn")
+    limit = _config(value).get("limit")
+    return settings if limit is None else {**settings, "limit": limit}
+
+
+def _harness(value: Mapping[str, Any], old: bool) -> str:
+    version = value.get("lm_eval_version")
+    return f"lm-eval {version}" if version else f"lm-eval (0.{3 if old else 4}, version not stated)"
+
+
+def _model(value: Mapping[str, Any], file: Path) -> str:
+    """The model as the file names it, else the folder that the harness named after it."""
+    arguments = _config(value).get("model_args")
+    if isinstance(arguments, str):
+        pairs = (part.partition("=") for part in arguments.split(","))
+        arguments = {key.strip(): word for key, _, word in pairs}
+    pretrained = arguments.get("pretrained") if isinstance(arguments, dict) else None
+    for name in (value.get("model_name"), pretrained, value.get("model")):
+        if name and isinstance(name, str):
+            return name
+    return file.parent.name.replace("__", "/") or reading.stem(file)

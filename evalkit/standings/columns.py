@@ -1,0 +1,129 @@
+"""One column of a table: a cell per model, its heading with unit and n, and what to say below."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from evalkit.family import Member
+from evalkit.leaderboard import Average, Column
+from evalkit.records import Score
+from evalkit.standings.numbers import decimals_of, number, unit_of, with_interval
+from evalkit.standings.protocols import unlike
+
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number, unrounded, and how it is shown.
+
+    decimals: to how many it is shown, with its interval.
+    items: `n=300`, where the models of its column differ in it.
+    mark: points to a note. best: no comparable model of its column has a better one.
+    """
+
+    value: float
+    stderr: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int | None
+    missing: int
+    decimals: int
+    items: str = ""
+    mark: str = ""
+    best: bool = False
+
+    @property
+    def text(self) -> str:
+        """`61.3 [55.7, 66.6] (n=300) †`, with as much of it as there is."""
+        shown = with_interval(self.value, self.ci_low, self.ci_high, self.decimals)
+        return shown + (f" ({self.items})" if self.items else "") + self.mark
+
+
+class Filled(NamedTuple):
+    """A column of the definition with its scores and cells, None where there is none."""
+
+    column: Column
+    scores: list[Score | None]
+    cells: list[Cell | None]
+    heading: str
+    notes: list[str]
+
+    @classmethod
+    def of(cls, column: Column, members: Sequence[Member]) -> Filled:
+        """The column filled from the members' results."""
+        scores = [column.score_of(member) for member in members]
+        found = [score for score in scores if score is not None]
+        same_n = len({(score.n, score.missing) for score in found}) == 1
+        marks, notes = unlike(column, members, scores)
+        cells = [
+            None if score is None else _cell(score, column, marks[i], with_n=not same_n)
+            for i, score in enumerate(scores)
+        ]
+        heading = column.heading
+        if found:
+            unit = unit_of(found[0])
+            extra = ", ".join(part for part in (unit, _items(found[0]) if same_n else "") if part)
+            heading = f"{heading} ({extra})" if extra else heading
+            if found[0].scale != "count" and not any(marks):
+                cells = with_best(cells, found[0].higher_is_better)
+        return cls(column, scores, cells, heading, notes)
+
+
+def average_cells(average: Average, columns: Sequence[Filled], count: int) -> list[Cell | None]:
+    """The average of some columns, for each of `count` models."""
+    parts = [column for column in columns if column.column.heading in average.of]
+    cells = [
+        _average([column.scores[i] for column in parts], average.decimals) for i in range(count)
+    ]
+    found = [score for column in parts for score in column.scores if score is not None]
+    return with_best(cells, not found or found[0].higher_is_better)
+
+
+def with_best(cells: Sequence[Cell | None], higher_is_better: bool) -> list[Cell | None]:
+    """The same cells, the best as shown marked; none where there is nothing to choose from."""
+    present = [cell for cell in cells if cell is not None]
+    if len(present) < 2:
+        return list(cells)
+    choose = max if higher_is_better else min
+    top = choose(present, key=lambda cell: cell.value)
+    shown = number(top.value, top.decimals)
+    return [
+        replace(cell, best=True) if cell and number(cell.value, cell.decimals) == shown else cell
+        for cell in cells
+    ]
+
+
+def _cell(score: Score, column: Column, mark: str, with_n: bool) -> Cell:
+    return Cell(
+        score.value,
+        score.stderr,
+        score.ci_low,
+        score.ci_high,
+        score.n,
+        score.missing,
+        decimals_of(score, column),
+        items=_items(score) if with_n else "",
+        mark=mark,
+    )
+
+
+def _items(score: Score) -> str:
+    return f"n={score.n}" + (f", {score.missing} missing" if score.missing else "")
+
+
+def _average(scores: Sequence[Score | None], decimals: int) -> Cell | None:
+    present = [score for score in scores if score is not None]
+    if len(present) < len(scores) or len({score.scale for score in present}) > 1:
+        return None
+    value = sum(score.value for score in present) / len(present)
+    errors = [score.stderr for score in present if score.stderr is not None]
+    stderr = low = high = None
+    if len(errors) == len(present):  # different tasks share no item: their errors are independent
+        stderr = math.sqrt(sum(error * error for error in errors)) / len(errors)
+        low, high = value - Z95 * stderr, value + Z95 * stderr
+    missing = sum(score.missing for score in present)
+    return Cell(value, stderr, low, high, None, missing, decimals)

@@ -1,0 +1,76 @@
+"""What must be known beside a table: who judged, what was imported, what does not compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evalkit.family import Member
+from evalkit.leaderboard import Definition
+from evalkit.standings.columns import Cell, Filled
+from evalkit.standings.numbers import EMPTY, judge_name
+from evalkit.standings.protocols import imported_from, result_of
+
+
+def notes_of(
+    definition: Definition,
+    averages: Sequence[Sequence[Cell | None]],
+    columns: Sequence[Filled],
+    members: Sequence[Member],
+) -> list[str]:
+    """Everything a reader of the table must know, the definition's own note first."""
+    cells = [cell for cells in averages for cell in cells]
+    cells += [cell for column in columns for cell in column.cells]
+    notes = [definition.note] if definition.note else []
+    if any(cell is not None and cell.ci_low is not None for cell in cells):
+        notes.append("In brackets: 95 % confidence interval.")
+    if any(cell is None for cell in cells):
+        notes.append(f"{EMPTY}: not measured.")
+    notes += _departure_notes(columns)
+    notes += _imported_notes(columns, members)
+    notes += _judge_notes(columns, members)
+    return notes + [note for column in columns for note in column.notes]
+
+
+def _departure_notes(columns: Sequence[Filled]) -> list[str]:
+    """Which numbers are not those of the standard test that their task is named after, and why."""
+    found: dict[str, dict[str, None]] = {}
+    for column in columns:
+        for score in column.scores:
+            reason = score.settings.get("not_comparable") if score is not None else None
+            if reason:
+                found.setdefault(str(reason), {})[column.column.heading] = None
+    return [
+        f"Not comparable with published figures of the same name: {'; '.join(headings)} ({reason})."
+        for reason, headings in found.items()
+    ]
+
+
+def _judge_notes(columns: Sequence[Filled], members: Sequence[Member]) -> list[str]:
+    judged: dict[str, list[str]] = {}
+    for column in columns:
+        for member, score in zip(members, column.scores, strict=True):
+            if score is None:
+                continue
+            judge = judge_name(result_of(member, column.column.benchmark, score).provenance)
+            headings = judged.setdefault(judge, []) if judge else []
+            if column.column.heading not in headings:
+                headings.append(column.column.heading)
+    return [f"Judged by {judge}: {'; '.join(headings)}." for judge, headings in judged.items()]
+
+
+def _imported_notes(columns: Sequence[Filled], members: Sequence[Member]) -> list[str]:
+    """Which numbers evalkit did not measure: those of a whole column, or of some models in it."""
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        tools: dict[str, list[str]] = {}
+        for member, score in zip(members, column.scores, strict=True):
+            if score is not None:
+                tool = imported_from(result_of(member, column.column.benchmark, score))
+                tools.setdefault(tool, []).append(member.title)
+        for tool in filter(None, tools):
+            whose = "" if len(tools) == 1 else f" of {', '.join(tools[tool])}"
+            found.setdefault(tool, []).append(f"{column.column.heading}{whose}")
+    return [
+        f"Imported from files of {tool}, not measured by evalkit: {'; '.join(what)}."
+        for tool, what in found.items()
+    ]
