@@ -1,0 +1,158 @@
+"""The recipes of `recipes/`: they plan offline, say what is published, and name their sources."""
+
+import json
+import re
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PROXIES
+from recipe_worlds import BASE_OF, RECIPES, evalkit
+
+from evalkit.errors import RecipeError
+from evalkit.recipe import Recipe
+from evalkit.recipe_file import read_recipe
+
+pytest.importorskip("lm_eval")
+pytest.importorskip("alpaca_eval")
+
+NAMES = sorted(BASE_OF)
+# Licence, and how a model's name must begin by it.
+LICENCES = {
+    "gemma-2-9b-sppo": ("gemma", ""),
+    "llama-3-8b-sppo": ("llama3", "Llama-3"),
+    "mistral-7b-sppo": ("apache-2.0", ""),
+    "phi-2-spin": ("mit", ""),
+    "phi-2-spin-sft-spin": ("mit", ""),
+    "smollm2-135m-sppo": ("apache-2.0", ""),
+    "zephyr-7b-spin": ("mit", ""),
+}
+COMMENTED = re.compile(r"^      (  )?\w+: [^&*{|>]")  # an option of a stage's part
+PARTS = ("method:", "sampling:", "preferences:", "training:")
+
+
+@pytest.fixture
+def unplugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine without a network: every connection is refused, as by a proxy that is off."""
+    import huggingface_hub
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
+    for name in PROXIES:
+        monkeypatch.setenv(name, closed)
+    huggingface_hub.close_session()  # a client keeps the proxies that it began with
+    yield
+    huggingface_hub.close_session()
+
+
+def recipe(name: str, *overrides: str) -> Recipe:
+    return read_recipe(RECIPES / f"{name}.yaml", overrides).recipe
+
+
+def test_every_recipe_is_executed_somewhere() -> None:
+    shipped = {file.stem for file in RECIPES.glob("*.yaml")}
+    assert shipped == {*BASE_OF, "quickstart", "quickstart-spin"}
+
+
+@pytest.mark.usefixtures("unplugged")
+def test_dry_run_prints_the_plan_without_network_token_or_key(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert evalkit("train-and-publish", str(RECIPES / "mistral-7b-sppo.yaml"), "--dry-run") == 0
+    out, err = capsys.readouterr()
+    assert "iter3-train" in out and "would push to https://huggingface.co, private" in out
+    assert "note: to run this plan, this machine lacks" in err
+    assert "there is no token" in err and "error" not in err
+
+
+@pytest.mark.usefixtures("unplugged")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_resolved_plan(
+    name: str,
+    golden: Callable[[str, str], None],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no run lies yet
+    words = ("train-and-publish", str(RECIPES / f"{name}.yaml"), "--dry-run", "--json")
+    assert evalkit(*words) == 0
+    plan: dict[str, Any] = json.loads(capsys.readouterr().out.replace(f"{tmp_path}/", ""))
+    del plan["lacking"]  # says what this machine has
+    _name_equal_settings_once(plan["steps"])
+    golden(f"plans/{name}.json", json.dumps(plan, indent=1, sort_keys=True) + "\n")
+
+
+def _name_equal_settings_once(steps: list[dict[str, Any]]) -> None:
+    """Most measurements differ in nothing but the checkpoint, which is no setting."""
+    first: dict[str, str] = {}
+    for step in steps:
+        settings = json.dumps(step["settings"], sort_keys=True)
+        if first.setdefault(settings, step["step"]) != step["step"]:
+            step["settings"] = f"those of {first[settings]}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_licence_and_name_follow_the_base(name: str) -> None:
+    found = recipe(name)
+    licence, beginning = LICENCES[name]
+    assert found.card.license == licence
+    assert found.name.startswith(beginning) and found.card.title.startswith(beginning)
+    assert ("Built with Meta Llama 3" in found.card.summary) == (licence == "llama3")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_training_value_names_its_source(name: str) -> None:
+    part, checked = "", 0
+    for line in (RECIPES / f"{name}.yaml").read_text("utf-8").splitlines():
+        if line.startswith("evaluation:"):
+            break
+        if line.strip().split(" ")[0] in PARTS:
+            part = line
+        elif not line.startswith("      "):
+            part = ""
+        if part and COMMENTED.match(line) and not line.strip().startswith("name:"):
+            assert "  # " in line, line
+            checked += 1
+    assert checked >= 8
+
+
+def test_zephyr_s_iterations_differ_as_published() -> None:
+    stages = recipe("zephyr-7b-spin").stages
+    assert [stage.training.learning_rate for stage in stages] == [5e-7, 5e-7, 1e-7, 1e-7]
+    assert [stage.method.options["beta"] for stage in stages] == [0.1, 0.1, 0.1, 5.0]
+    assert [stage.continues for stage in stages] == [False, True, True, True]
+    assert {(stage.training.epochs, stage.training.schedule_epochs) for stage in stages} == {(2, 6)}
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule_epochs"),
+    [("mistral-7b-sppo", 18), ("llama-3-8b-sppo", 6), ("gemma-2-9b-sppo", None)],
+)
+def test_sppo_stops_after_an_epoch_of_its_schedule(name: str, schedule_epochs: int | None) -> None:
+    stages = recipe(name).stages
+    assert [stage.training.epochs for stage in stages] == [1, 1, 1]
+    assert {stage.training.schedule_epochs for stage in stages} == {schedule_epochs}
+    sets = [stage.prompts.options["dataset"] for stage in stages]
+    assert sets == [f"UCLA-AGI/data-mistral-7b-instruct-sppo-iter{number}" for number in (1, 2, 3)]
+
+
+def test_an_override_changes_one_place_even_where_an_alias_stands() -> None:
+    changed = recipe("zephyr-7b-spin", "stages.1.sampling.max_new_tokens=7")
+    assert [stage.sampling.max_new_tokens for stage in changed.stages] == [256, 7, 256, 256]
+    changed = recipe("phi-2-spin-sft-spin", "stages.2.prompts.count=9")
+    assert changed.stages[0].prompts.options["count"] == 50000
+
+
+def test_a_mistake_in_what_is_merged_in_is_told_where_it_stands(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    text = (RECIPES / "zephyr-7b-spin.yaml").read_text("utf-8")
+    file.write_text(text.replace("      optimizer: rmsprop ", "      optimizer: rmsprob "), "utf-8")
+    line = 1 + text.splitlines().index(next(x for x in text.splitlines() if "rmsprop" in x))
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(file)
+    wheres = [problem.where for problem in caught.value.problems]
+    assert [where.split("  ")[0] for where in wheres] == [f"{file}:{line}"] * 4
