@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from evalkit.roles import Progress
 
 LOG_INTERVAL_S = 30.0
+SCREEN_COLUMNS = 118
+COLUMNS = 100
+BESIDE_COLUMNS = 84  # of what is said behind file, line and key
 
 
 def is_rank_zero() -> bool:
@@ -33,10 +37,11 @@ def say(message: str) -> None:
 
 def print_error(error: EvalkitError) -> None:
     """Prints an error for people: what is wrong, every single problem, what to do."""
-    print(f"error: {error.message}", file=sys.stderr)
-    _print_problems(getattr(error, "problems", ()))
+    for number, line in enumerate(error.message.splitlines()):
+        print(_wrapped(f"error: {line}" if number == 0 else line, "    "), file=sys.stderr)
+    _print_problems(error.problems)
     if error.hint:
-        print(f" hint: {error.hint}", file=sys.stderr)
+        _print_hint(error.hint, " ")
 
 
 def print_lacking(problems: Sequence[Problem]) -> None:
@@ -49,9 +54,23 @@ def print_lacking(problems: Sequence[Problem]) -> None:
 def _print_problems(problems: Sequence[Problem]) -> None:
     for problem in problems:
         where = f"{problem.where}: " if problem.where else ""
-        print(f"  {where}{problem.message}", file=sys.stderr)
+        # Beside an absolute path a line is wider than a screen anyway.
+        room = BESIDE_COLUMNS if len(where) > SCREEN_COLUMNS // 2 else SCREEN_COLUMNS - len(where)
+        message = _wrapped(problem.message, "      ", room)
+        print(f"  {where}{message}", file=sys.stderr)
         if problem.hint:
-            print(f"    hint: {problem.hint}", file=sys.stderr)
+            _print_hint(problem.hint, "    ")
+
+
+def _print_hint(hint: str, indent: str) -> None:
+    print(_wrapped(f"{indent}hint: {hint}", indent + "      "), file=sys.stderr)
+
+
+def _wrapped(text: str, below: str, columns: int = COLUMNS) -> str:
+    """Text for one screen's width; long words such as paths stay whole."""
+    return textwrap.fill(
+        text, columns, subsequent_indent=below, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def no_progress(done: int, total: int, note: str = "") -> None:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from evalkit.errors import RecipeError, gist
+
 _WRITING = threading.Lock()  # two threads must not share a draft
 
 
@@ -48,12 +50,28 @@ def write_json(file: Path, value: Any, mode: int = 0o644) -> None:
     write_text(file, json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False), mode)
 
 
-def read_json(file: Path, default: Any = None) -> Any:
-    """The JSON value in `file`, `default` where there is no such file."""
+def read_json(file: Path, default: Any = None, *, hint: str = "") -> Any:
+    """The JSON value in `file`, `default` where there is no such file.
+
+    hint: what to do if it is damaged.
+
+    Raises:
+        RecipeError: the file is damaged.
+    """
     try:
         return json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         return default
+    except ValueError as error:  # also of bytes that are no UTF-8
+        raise damaged(file, error, hint) from None
+
+
+def damaged(file: Path, error: Exception, hint: str) -> RecipeError:
+    """The error of a file that cannot be read back as what evalkit once wrote there."""
+    what = "is not of this version of evalkit" if isinstance(error, TypeError) else "is damaged"
+    return RecipeError(
+        f"{file} {what}: {gist(error, 90)}", hint or "restore it from a copy, or remove it"
+    )
 
 
 def move(source: Path, target: Path) -> None:

@@ -11,20 +11,21 @@ from typing import Any, Literal
 
 from evalkit.records import Checkpoint, Comparison, ResultSet
 
-MemberKind = Literal["base", "iteration", "variant"]
+MemberKind = Literal["base", "iteration", "variant", "imported"]
+Relation = Literal["finetune", "quantized", "merge", "adapter"]
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a checkpoint's own files say about it.
+    """What a checkpoint's own files say about it; None where they were not at hand.
 
     size_bytes: of all weight files; linear_bytes: of the quantizable linear layers alone.
     """
 
-    architecture: str
-    parameters: int
-    context_length: int
-    size_bytes: int
+    architecture: str | None
+    parameters: int | None
+    context_length: int | None
+    size_bytes: int | None
     linear_bytes: int | None = None
 
 
@@ -62,12 +63,24 @@ class VariantFacts:
 
 
 @dataclass(frozen=True)
+class ImportFacts:
+    """How a card came about whose model evalkit has not seen: its results were imported.
+
+    relation: to the family's base, where somebody stated it; command: what builds the card again.
+    """
+
+    relation: Relation | None
+    command: str
+
+
+@dataclass(frozen=True)
 class Member:
     """One checkpoint of a family with all that its card says.
 
     title: its name for people (`Pocket-SPPO-Iter2`); repo_id: `namespace/title`, None if
         it is not published by this run (a base that came from elsewhere).
     built: plain words on how a base was built by evalkit, empty otherwise.
+    own: whether a base that evalkit did not build is its publisher's own model all the same.
     """
 
     checkpoint: Checkpoint
@@ -79,8 +92,15 @@ class Member:
     iteration: int | None = None
     training: TrainingFacts | None = None
     variant: VariantFacts | None = None
+    imported: ImportFacts | None = None
     superseded_by: str | None = None
     built: str = ""
+    own: bool = False
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether its card is ours to write; a base that came from elsewhere has its authors'."""
+        return self.kind != "base" or bool(self.built) or self.own
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from evalkit.console import say
 from evalkit.fingerprint import fingerprint
 from evalkit.records import dumps
 
@@ -48,5 +49,13 @@ class Journal:
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             os.truncate(self._file, len(whole))
-        entries = (json.loads(line) for line in whole.splitlines())
-        return {entry["key"]: entry["answer"] for entry in entries}
+        answers, damaged = {}, 0
+        for line in whole.splitlines():
+            try:
+                entry = json.loads(line)
+                answers[entry["key"]] = entry["answer"]
+            except (ValueError, TypeError, KeyError):
+                damaged += 1  # a disk's doing, not a kill's: its batch is simply computed again
+        if damaged:
+            say(f"note: {self._file} has {damaged} damaged lines: their batches are made again")
+        return answers

@@ -1,7 +1,7 @@
 """What a leaderboard shows: columns of benchmark, task and metric, read from `leaderboards/*.yaml`.
 
-Where none is named, the shipped definition that fits what was measured is taken,
-or one is derived: the first score of every task.
+Where none is named, the shipped definition that fits what was measured is taken, with a column
+for each other task; where none fits, one is derived: the first score of every task.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from evalkit import resources
-from evalkit.errors import CardError, did_you_mean
+from evalkit.errors import CardError, Problem, did_you_mean
 from evalkit.family import Member
+from evalkit.field_errors import field_errors
+from evalkit.recipe_document import KeyPath
 from evalkit.records import Scale, Score
+from evalkit.yaml_file import read_mapping
 
 MAX_COLUMNS = 6
 DECIMALS: Mapping[Scale, int] = {
@@ -93,7 +96,8 @@ class Column(_Closed):
     def admits(self, score: Score) -> bool:
         """Whether a score of this benchmark is what the column means, settings included."""
         alike = all(score.settings.get(key) == value for key, value in self.settings.items())
-        whole = self.n is None or score.n + score.missing == self.n
+        standard = not score.settings.get("not_comparable")
+        whole = self.n is None or (score.n + score.missing == self.n and standard)
         return alike and whole and self.covers(score.task) and score.metric == self.metric
 
     def covers(self, task: str) -> bool:
@@ -124,13 +128,14 @@ class Definition(_Closed):
         headings = [column.heading for column in self.columns]
         known = [*headings, *(average.label for average in self.averages)]
         if len(set(known)) < len(known):
-            raise ValueError("two columns have the same label")
+            raise ValueError("two columns have the same label: give one of them another")
         wanted = [name for average in self.averages for name in average.of]
         for name in wanted:
             if name not in headings:
-                raise ValueError(f"no column is labelled '{name}'")
+                raise ValueError(f"no column is labelled '{name}': {did_you_mean(name, headings)}")
         if self.sort_by is not None and self.sort_by not in known:
-            raise ValueError(f"sort_by: no column is labelled '{self.sort_by}'")
+            hint = did_you_mean(self.sort_by, known)
+            raise ValueError(f"no column to sort by is labelled '{self.sort_by}': {hint}")
         return self
 
 
@@ -145,12 +150,11 @@ def read_definition(name: str) -> Definition:
 
     Raises:
         CardError: there is none of this name, or it is wrong.
+        RecipeError: the file is no YAML mapping.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise CardError(f"there is no leaderboard definition {name}")
-        return _parsed(path.read_text("utf-8"), name)
+        return _own_definition(path)
     if name not in definition_names():
         raise CardError(
             f"no leaderboard is called '{name}'", did_you_mean(name, definition_names())
@@ -159,20 +163,24 @@ def read_definition(name: str) -> Definition:
 
 
 def definition_for(members: Sequence[Member]) -> Definition:
-    """The shipped definition that shows all tasks that were measured, else a derived one."""
-    measured = {
-        (result.benchmark, score.task)
-        for member in members
-        for result in member.results
-        for score in result.scores
-    }
+    """The shipped definition all of whose columns were measured, and what it does not show.
+
+    Where several fit, the one with the most columns; where none does, a derived one.
+    """
     fitting = [
         definition
         for definition in map(_shipped, definition_names())
         if all(any(column.score_of(member) for member in members) for column in definition.columns)
-        and all(_shows(definition, benchmark, task) for benchmark, task in measured)
     ]
-    return fitting[0] if fitting else derived(members)
+    if not fitting:
+        return derived(members)
+    widest = max(fitting, key=lambda definition: len(definition.columns))
+    more = [c for c in _first_scores(members) if not _shows(widest, c.benchmark, c.task)]
+    if not more:
+        return widest
+    columns = _told_apart([*widest.columns, *more[:MAX_COLUMNS]])
+    changes = {"name": "results", "title": f"{widest.title}, and more", "columns": columns}
+    return widest.model_copy(update=changes)
 
 
 def _shows(definition: Definition, benchmark: str, task: str) -> bool:
@@ -181,21 +189,28 @@ def _shows(definition: Definition, benchmark: str, task: str) -> bool:
 
 
 def derived(members: Sequence[Member]) -> Definition:
-    """The first score of every task, in the order met, at most `MAX_COLUMNS`.
+    """The first score of every task, in the order met, at most `MAX_COLUMNS`."""
+    columns = _told_apart(_first_scores(members, MAX_COLUMNS))
+    return Definition(name="results", title="Results", columns=columns)
 
-    The first tasks of all benchmarks come before the second ones, so that none is crowded out.
+
+def _first_scores(members: Sequence[Member], at_most: int | None = None) -> list[Column]:
+    """A column for the first score of every task, in the order met; parts of a group have none.
+
+    at_most: then the first tasks of all benchmarks are kept before the second ones, so that no
+        benchmark is crowded out.
     """
     ranked: dict[tuple[str, str], tuple[int, Column]] = {}
     for member in members:
         for result in member.results:
-            for rank, score in enumerate(_headlines(result.scores)):
+            whole = [score for score in result.scores if not score.settings.get("part_of")]
+            for rank, score in enumerate(_headlines(whole)):
                 key = (result.benchmark, score.task)
                 column = Column(benchmark=result.benchmark, task=score.task, metric=score.metric)
                 ranked.setdefault(key, (rank, column))
-    kept = sorted(ranked.values(), key=lambda item: item[0])[:MAX_COLUMNS]
+    kept = sorted(ranked.values(), key=lambda item: item[0])[:at_most]
     order = list(ranked)
-    columns = sorted((c for _, c in kept), key=lambda c: order.index((c.benchmark, c.task)))
-    return Definition(name="results", title="Results", columns=_told_apart(columns))
+    return sorted((c for _, c in kept), key=lambda c: order.index((c.benchmark, c.task)))
 
 
 def label(kind: str, name: str) -> str:
@@ -240,11 +255,29 @@ def _labels() -> dict[str, dict[str, str]]:
 
 @cache
 def _shipped(name: str) -> Definition:
-    return _parsed(resources.leaderboard(f"{name}.yaml"), f"leaderboards/{name}.yaml")
+
+    return Definition.model_validate(yaml.safe_load(resources.leaderboard(f"{name}.yaml")))
 
 
-def _parsed(text: str, where: str) -> Definition:
+def _own_definition(path: Path) -> Definition:
+    if not path.is_file():
+        hint = f"give a YAML file, or one of: {', '.join(definition_names())}"
+        raise CardError(f"there is no leaderboard definition {path}", hint)
+    data, lines = read_mapping(path, "leaderboard definition")
     try:
-        return Definition.model_validate(yaml.safe_load(text))
-    except (yaml.YAMLError, ValidationError) as error:
-        raise CardError(f"{where} is no leaderboard definition: {error}") from error
+        return Definition.model_validate(data)
+    except ValidationError as error:
+        problems = [
+            Problem(
+                f"{path}:{_line(lines, key)}  {'.'.join(map(str, key))}".rstrip(), message, hint
+            )
+            for key, message, hint in field_errors(Definition, error, "key")
+        ]
+        raise CardError(f"{path} is no leaderboard definition", problems=problems) from None
+
+
+def _line(lines: Mapping[KeyPath, int], key: KeyPath) -> int:
+    """The line of a key, or of the nearest above it that the file has."""
+    while key not in lines:
+        key = key[:-1]
+    return lines[key]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.console import no_foreign_bars
-from evalkit.errors import PrerequisiteError, RecipeError, missing_extra
+from evalkit.errors import PrerequisiteError, RecipeError, did_you_mean, gist, missing_extra
 from evalkit.fingerprint import fingerprint
 from evalkit.roles import LoadedModel
 
@@ -59,27 +59,20 @@ def load_model(
     try:
         import torch
         from safetensors import SafetensorError
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise missing_extra("torch and transformers", "train") from error
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     options = {} if attention is None else {"attn_implementation": attention}
     with no_foreign_bars():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-        except (OSError, ValueError, TypeError) as error:
-            raise RecipeError(
-                f"cannot load a tokenizer from {path}: {error}",
-                "the folder must hold the model's config.json and tokenizer files;"
-                " tokenizer.save_pretrained(folder) writes the latter",
-            ) from error
+        tokenizer = load_tokenizer(path, revision)
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 path, revision=revision, dtype=dtype, **options
             )
         except (OSError, ValueError, SafetensorError) as error:
             raise RecipeError(
-                f"cannot load a model from {path}: {error}",
+                f"cannot load a model from {path}: {gist(error)}",
                 "check that its files are complete and that transformers knows its model_type",
             ) from error
         model = model.to(device).eval()
@@ -89,6 +82,44 @@ def load_model(
         # The sdpa kernel that transformers 5.17 picks for Gemma 2 silently drops the soft cap.
         model.set_attn_implementation("eager")
     return LoadedModel(model, tokenizer)
+
+
+def load_tokenizer(path: str | Path, revision: str | None = None) -> Any:
+    """The tokenizer at `path`; needs transformers.
+
+    Raises:
+        RecipeError: nothing loadable is there.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, revision=revision)
+    except Exception as error:  # of the tokenizers library, too, which raises plain Exception
+        raise RecipeError(
+            f"cannot load a tokenizer from {path}: {gist(error)}",
+            "the folder must hold the model's config.json and tokenizer files;"
+            " tokenizer.save_pretrained(folder) writes the latter",
+        ) from error
+
+
+def check_model_type(folder: str | Path) -> None:
+    """Raises RecipeError unless this transformers has a causal LM for a folder's model_type."""
+    from transformers import __version__
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = str(config_of(folder).get("model_type"))
+    file = Path(folder) / "config.json"
+    if kind not in CONFIG_MAPPING_NAMES:
+        raise RecipeError(
+            f"{file}: transformers {__version__} knows no model_type '{kind}'",
+            did_you_mean(kind, CONFIG_MAPPING_NAMES) + "; a newer transformers may know it",
+        )
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise RecipeError(
+            f"{file}: a '{kind}' model is no causal language model",
+            "give one that continues text, such as a Llama, Mistral, Gemma or Qwen",
+        )
 
 
 def _decompress(model: Any, torch: Any) -> None:
@@ -121,7 +152,7 @@ def _json_object(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text("utf-8"))
     except ValueError as error:  # also of bytes that are no UTF-8
-        raise RecipeError(f"{file} is not JSON: {error}", "fetch or save it again") from error
+        raise RecipeError(f"{file} is not JSON: {gist(error)}", "fetch or save it again") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{file} is not a JSON object", "fetch or save it again")
     return content

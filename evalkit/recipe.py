@@ -17,6 +17,7 @@ from evalkit.roles import PluginRef
 from evalkit.training_settings import TrainingSettings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_NAMES = "use letters, digits, '-', '_' and '.', at most 96 in all, no '--' or '..'"
 LOCAL_HUB = "local"
 
 
@@ -30,21 +31,37 @@ class Base(Section):
     """The checkpoint that everything starts from: a model, or a builder that makes one.
 
     model: a folder or a Hub id; revision: a commit, tag or branch of the Hub id.
+    own: the folder is our own model: it gets a card and a repository like what comes of it.
+    builder: makes the base instead of `model`.
     """
 
     model: str | None = None
     revision: str | None = None
+    own: bool = False
     builder: PluginRef | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.model is None) == (self.builder is None):
-            raise ValueError("give either 'model' or 'builder'")
+            both = "both" if self.model is not None else "neither"
+            raise ValueError(f"{both} of 'model' and 'builder': give one of them")
+        if self.own and self.builder is not None:
+            raise ValueError("what a builder makes is our own anyway: leave out 'own'")
         return self
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it gets a card and a repository: somebody else's model has its own."""
+        return self.own or self.builder is not None
 
 
 class SamplingSection(Section):
-    """How responses are drawn for training."""
+    """How responses are drawn for training.
+
+    temperature: 0 takes the likeliest token each time.
+    top_p: tokens are drawn from the likeliest that together have this probability.
+    max_new_tokens: where a response is cut.
+    """
 
     temperature: Annotated[float, Field(ge=0)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -54,10 +71,16 @@ class SamplingSection(Section):
 class Stage(Section):
     """One or more iterations of one training method.
 
+    method: the training objective. iterations: how often it is repeated, each on the checkpoint
+        of the one before.
+    prompts: the source of prompts, and of responses where the method wants given ones.
     prompts_per_iteration: how many prompts each iteration takes; default all.
     reuse_prompts: every iteration takes the same prompts (SPIN) instead of the next ones (SPPO).
     continues: the stage before is the same method with other settings: the first iteration here
         is to it what its next one would be, and sees its last iteration's responses too (SPIN).
+    sampling: how responses are drawn. judge: who compares them, where the method wants that.
+    preferences: how win probabilities follow from the judge's answers.
+    training: how each iteration optimises.
     """
 
     method: PluginRef
@@ -73,7 +96,11 @@ class Stage(Section):
 
 
 class Evaluation(Section):
-    """Which benchmarks measure the family, and who judges where a judge is needed."""
+    """Which benchmarks measure the family, and who judges where a judge is needed.
+
+    benchmarks: measure every checkpoint, variants included.
+    judge: who compares and rates answers, for benchmarks that need one.
+    """
 
     benchmarks: tuple[PluginRef, ...] = ()
     judge: PluginRef | None = None
@@ -85,7 +112,15 @@ class Evaluation(Section):
 
 
 class Card(Section):
-    """What only a person can say about the family; numbers are not among it."""
+    """What only a person can say about the family; numbers are not among it.
+
+    title: what the family is called. summary: a paragraph that stands first on every card.
+    license: the Hub's identifier. license_name, license_link: for `other`.
+    language: languages by their codes; quote 'no', which YAML takes for false.
+    tags: further tags of the repositories. authors: who made it. intended_use: what it is for.
+    limitations: what it is not good at, beside what was measured.
+    citation: how to cite it, BibTeX or plain.
+    """
 
     title: str
     summary: str = ""
@@ -103,13 +138,15 @@ class Card(Section):
     @classmethod
     def _looks_like_a_licence(cls, value: str) -> str:
         if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", value):
-            raise ValueError("give the Hub's identifier of the licence, such as 'apache-2.0'")
+            raise ValueError("not an identifier of a licence: give the Hub's, such as apache-2.0")
         return value
 
     @model_validator(mode="after")
     def _another_licence_is_named(self) -> Self:
         if self.license == "other" and not (self.license_name and self.license_link):
-            raise ValueError("licence 'other' needs license_name and license_link")
+            raise ValueError(
+                "licence 'other' has no name and link: add license_name and license_link"
+            )
         return self
 
 
@@ -118,6 +155,8 @@ class Publish(Section):
 
     endpoint: `local` (a Hub that evalkit serves on this machine) or a URL.
     private: repositories stay private; otherwise they are made public last.
+    namespace: the user or organisation whose repositories they become.
+    collection: the title of a collection of the family; none by default.
     """
 
     endpoint: str = LOCAL_HUB
@@ -129,22 +168,30 @@ class Publish(Section):
     @classmethod
     def _a_user_or_organisation(cls, value: str) -> str:
         if not _NAME.fullmatch(value) or "--" in value or ".." in value:
-            raise ValueError("give the name of a user or an organisation on the Hub")
+            raise ValueError(f"no user or organisation is called so: {_NAMES}")
         return value
 
     @field_validator("endpoint")
     @classmethod
     def _local_or_url(cls, value: str) -> str:
         if value != LOCAL_HUB and not re.match(r"https?://[^/\s]+", value):
-            raise ValueError("give 'local' or the address of a Hub, such as https://huggingface.co")
+            raise ValueError(
+                "not a Hub's address: give 'local', or one such as https://huggingface.co"
+            )
         return value.rstrip("/")
 
 
 class Recipe(Section):
     """One family of models, from its base to its published cards.
 
+    name: of the family: its repositories are called NAME-Iter1, NAME-Iter2 and so on.
+    seed: all chance follows from it. base: what everything starts from.
+    engine: generates text, for training and for benchmarks.
+    stages: how it is trained, in order; none to measure or quantize a model as it is.
+    evaluation: how it is measured. variants: smaller variants of the last checkpoint.
     calibration: a source of prompts with responses for calibrated schemes; default the last
         stage's training prompts and responses.
+    card: what its cards say in words. publish: where it goes; without it nothing is published.
     """
 
     name: str
@@ -162,17 +209,18 @@ class Recipe(Section):
     @classmethod
     def _usable_as_a_repository_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value) or "--" in value or ".." in value:
-            raise ValueError("use letters, digits, '-', '_' and '.', at most 96, no '--' or '..'")
+            raise ValueError(f"no repository can be called so: {_NAMES}")
         return value
 
     @field_validator("stages")
     @classmethod
     def _continues_its_like(cls, value: tuple[Stage, ...]) -> tuple[Stage, ...]:
         for number, stage in enumerate(value):
-            alike = number > 0 and value[number - 1].method.key == stage.method.key
-            if stage.continues and not alike:
+            before = value[number - 1] if number else None
+            if stage.continues and (before is None or before.method.key != stage.method.key):
+                what = "which has another method" if before else "and there is none"
                 raise ValueError(
-                    f"stage {number} continues the one before it, which has another method"
+                    f"stage {number} continues the one before it, {what}: remove 'continues'"
                 )
         return value
 
@@ -184,8 +232,9 @@ class Recipe(Section):
 
 def _each_once(refs: tuple[PluginRef, ...], what: str) -> tuple[PluginRef, ...]:
     names = [ref.key for ref in refs]
-    if len(set(names)) < len(names):
-        raise ValueError(f"a {what} is listed twice")
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{what} {name} is listed twice: remove one")
     return refs
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from evalkit.errors import RecipeError
+from evalkit.errors import RecipeError, gist
 from evalkit.records import Message
 
 # For tokenizers without a chat template (base models such as phi-2). Roles are plain words, the
@@ -98,15 +98,15 @@ def preflight(tokenizer: Any) -> Rendered:
     """A rendered example, after checking that training can rely on what the template emits.
 
     Raises:
-        RecipeError: BOS is missing or doubled, or a response would not end with one end of turn.
+        RecipeError: BOS is doubled, or a response would not end with one end of turn.
     """
     prompt = prompt_token_ids(tokenizer, _EXAMPLE)
     response = response_token_ids(tokenizer, _EXAMPLE, _EXAMPLE_RESPONSE)
     end = end_of_turn_id(tokenizer)
-    found, wanted = _leading_bos(tokenizer, prompt), int(_emits_bos(tokenizer, prompt))
-    if found != wanted:
+    found = _leading_bos(tokenizer, prompt)
+    if found > 1:  # none is the template's own choice, even where plain text gets one (zephyr)
         raise RecipeError(
-            f"a rendered prompt starts with {found} BOS tokens instead of {wanted}:"
+            f"a rendered prompt starts with {found} BOS tokens:"
             f" {list(prompt)} = {_shown(tokenizer, prompt)}",
             "mend the chat_template of the checkpoint's tokenizer: bos_token must stand in it once",
         )
@@ -150,10 +150,15 @@ def _shows_system(tokenizer: Any, turns: list[dict[str, str]], system: str) -> b
 
 
 def _ids(tokenizer: Any, turns: list[dict[str, str]], *, generate: bool) -> tuple[int, ...]:
-    from jinja2 import TemplateError
+    from jinja2 import TemplateError, TemplateSyntaxError
 
     try:
         return tuple(_render(tokenizer, turns, generate=generate, tokenize=True))
+    except TemplateSyntaxError as error:
+        raise RecipeError(
+            f"the chat template is broken: line {error.lineno}: {gist(error)}",
+            "mend the chat_template of the checkpoint's tokenizer",
+        ) from error
     except TemplateError as error:
         roles = ", ".join(turn["role"] for turn in turns)
         raise RecipeError(
@@ -215,10 +220,6 @@ def _leading_bos(tokenizer: Any, token_ids: tuple[int, ...]) -> int:
     while count < len(token_ids) and token_ids[count] == tokenizer.bos_token_id:
         count += 1
     return count
-
-
-def _emits_bos(tokenizer: Any, prompt: tuple[int, ...]) -> bool:
-    return _adds_bos(tokenizer) or _leading_bos(tokenizer, prompt) > 0
 
 
 def _shown(tokenizer: Any, token_ids: Sequence[int]) -> str:

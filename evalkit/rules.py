@@ -148,3 +148,4 @@ _KEYS: dict[str, dict[str, _Key]] = {
         "forbid": _FORBIDDEN_WORDS,
     },
 }
+KINDS = tuple(sorted(_KEYS))

@@ -18,14 +18,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from evalkit.durable import sync_folder, write_text
+from evalkit.durable import damaged, read_json, sync_folder, write_text
 from evalkit.errors import PrerequisiteError
 from evalkit.records import dumps, from_json
 
+T = TypeVar("T")
 RECEIPT = "receipt.json"
-RECIPE, PLAN = "recipe.yaml", "plan.json"
+RECIPE, PLAN, FACTS = "recipe.yaml", "plan.json", "run_facts.json"
+STEPS, PUBLICATION, LOCK = "steps", "publication", ".lock"
+OWN = {RECIPE, PLAN, FACTS, STEPS, PUBLICATION, LOCK}
 PARTIAL, REPLACED = ".partial", ".replaced"
 MARK = "fingerprint"  # of the attempt that a working folder belongs to
 SCRATCH = "scratch"  # journals and checkpoints of an attempt: removed once the receipt is written
@@ -50,7 +53,7 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.steps = path / "steps"
+        self.steps = path / STEPS
         self.lock_descriptor: int | None = None
 
     def folder(self, step: str) -> Path:
@@ -59,7 +62,13 @@ class RunDir:
 
     def receipt(self, step: str) -> Receipt | None:
         """The receipt of a finished step, None if it is not finished."""
-        return _read_receipt(self.folder(step) / RECEIPT)
+        return _read_receipt(self.folder(step) / RECEIPT, f"--redo {step} makes the step again")
+
+    def finished(self) -> list[str]:
+        """Names of all finished steps that lie here, also of earlier forms of the recipe."""
+        folders = sorted(self.steps.iterdir()) if self.steps.is_dir() else []
+        names = (f.name for f in folders if f.suffix not in (PARTIAL, REPLACED))
+        return [name for name in names if (self.folder(name) / RECEIPT).is_file()]
 
     def begin(self, step: str, fingerprint: str) -> Path:
         """The step's working folder: a cut-off attempt's with the same fingerprint, else empty."""
@@ -80,7 +89,8 @@ class RunDir:
 
     def recover(self, step: str, fingerprint: str) -> Receipt | None:
         """Finishes a step that was cut off after its receipt was written; None if it was not."""
-        receipt = _read_receipt(self.steps / (step + PARTIAL) / RECEIPT)
+        partial = self.steps / (step + PARTIAL)
+        receipt = _read_receipt(partial / RECEIPT, f"remove {partial}")
         if receipt is None or receipt.fingerprint != fingerprint:
             return None
         self._put_in_place(step)
@@ -109,6 +119,16 @@ class RunDir:
         for suffix in (PARTIAL, REPLACED):
             shutil.rmtree(self.steps / (step + suffix), ignore_errors=True)
 
+    def refuse_foreign(self) -> None:
+        """Raises PrerequisiteError if the folder holds something, and not a run."""
+        if self.path.is_dir() and not (self.path / PLAN).exists():
+            strange = sorted({entry.name for entry in self.path.iterdir()} - OWN)
+            if strange:
+                raise PrerequisiteError(
+                    f"{self.path} is not empty, and not a run: it holds {strange[0]}",
+                    "choose another folder with --out",
+                )
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the run for this process, and the children it hands `lock_descriptor` to, alone.
@@ -117,7 +137,7 @@ class RunDir:
             PrerequisiteError: another process is working in it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
+        with (self.path / LOCK).open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -129,7 +149,46 @@ class RunDir:
             yield
 
 
-def _read_receipt(file: Path) -> Receipt | None:
-    if not file.is_file():
+def read_made(kind: type[T], file: Path) -> T:
+    """The record that a finished step wrote into a file of its folder.
+
+    Raises:
+        RecipeError: it is gone or damaged; the hint says how to make it again.
+    """
+    return _decoded(kind, read_json(file, hint=_remake(file)), file)
+
+
+def read_made_list(kind: type[T], file: Path) -> list[T]:
+    """The records of a JSON list, or of a file of JSON lines, with the errors of `read_made`."""
+    if file.suffix != ".jsonl":
+        rows = read_json(file, hint=_remake(file))
+        return [_decoded(kind, row, file) for row in ([None] if rows is None else rows)]
+    try:
+        with file.open(encoding="utf-8") as stream:
+            return [_decoded(kind, json.loads(line), file) for line in stream]
+    except (FileNotFoundError, ValueError) as error:
+        raise damaged(file, error, _remake(file)) from None
+
+
+def _decoded(kind: type[T], value: Any, file: Path) -> T:
+    try:
+        return from_json(kind, value)
+    except (TypeError, AttributeError, KeyError) as error:
+        told = error if value is not None else FileNotFoundError("it is gone")
+        raise damaged(file, told, _remake(file)) from None
+
+
+def _remake(file: Path) -> str:
+    """What to type to have a step's file again."""
+    steps = [i for i, part in enumerate(file.parts[:-1]) if part == STEPS]
+    return f"--redo {file.parts[steps[-1] + 1]} makes the step again" if steps else ""
+
+
+def _read_receipt(file: Path, hint: str) -> Receipt | None:
+    value = read_json(file, hint=hint)
+    if value is None:
         return None
-    return from_json(Receipt, json.loads(file.read_text("utf-8")))
+    try:
+        return from_json(Receipt, value)
+    except TypeError as error:
+        raise damaged(file, error, hint) from None

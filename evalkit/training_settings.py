@@ -64,15 +64,17 @@ class TrainingSettings(BaseModel):
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of"
-                f" micro_batch_size {self.micro_batch_size}"
+                f" micro_batch_size {self.micro_batch_size}: choose one that divides it"
             )
         if self.schedule_epochs is not None and self.schedule_epochs < self.epochs:
             raise ValueError(
-                f"schedule_epochs {self.schedule_epochs} is shorter than epochs {self.epochs}"
+                f"schedule_epochs {self.schedule_epochs} is shorter than epochs {self.epochs}:"
+                " make it as long, or longer"
             )
         if self.save_steps is not None and self.save_steps % self.log_steps:
             # A checkpoint between two lines of metrics would lose half a line on resume.
             raise ValueError(
-                f"save_steps {self.save_steps} is not a multiple of log_steps {self.log_steps}"
+                f"save_steps {self.save_steps} is not a multiple of log_steps {self.log_steps}:"
+                " change one of them"
             )
         return self

@@ -12,10 +12,14 @@ from typing import NamedTuple
 
 FLOORS: dict[int, str] = {
     0: "__init__ errors",
-    1: "family fingerprint preferences recipe recipe_file records roles training_settings",
+    1: (
+        "family field_errors fields fingerprint preferences recipe recipe_document recipe_file "
+        "records roles training_settings yaml_file"
+    ),
     2: (
-        "chat_client checkpoint_files console durable frontmatter journal leaderboard loading "
-        "markdown pocket registry rendering resources rules rundir scoring standings stats"
+        "chat_client checkpoint_files console durable fetching frontmatter journal leaderboard "
+        "loading markdown metrics pocket registry rendering resources rules rundir scoring "
+        "standings stats student"
     ),
     3: (
         "benchmarks builders cards engines hub importers judges quantize report sources tables "

@@ -13,6 +13,7 @@ from evalkit.cards import build_card
 from evalkit.cards.lint import lint, lint_file
 from evalkit.errors import CardError
 from evalkit.records import to_json
+from evalkit.tables import FORMATS
 
 GOOD = """\
 ---
@@ -75,6 +76,15 @@ def test_built_cards_have_no_findings(name: str) -> None:
         ("# x", "# {{ model_name }}", 12, "warning", "left over"),
         ("# x", "[More Information Needed]", 12, "warning", "left over"),
         ("license: apache-2.0", "license: [", 1, "error", "not valid YAML"),
+        (
+            "        metrics: [{type: exact_match, value: 12.5}]\n",
+            "",
+            5,
+            "error",
+            "no list of metrics",
+        ),
+        ("[{type: exact_match, value: 12.5}]", "[]", 5, "error", "no list of metrics"),
+        ("{type: exact_match, value", "{value", 5, "error", "a metric lacks type"),
     ],
 )
 def test_each_fault_is_found_at_its_line(
@@ -88,8 +98,25 @@ def test_each_fault_is_found_at_its_line(
     ), found
 
 
-def test_template_text_inside_a_code_block_is_an_example() -> None:
-    assert lint(GOOD + "```\n{{ prompt }}\n```\n") == []
+@pytest.mark.parametrize(
+    "block",
+    [
+        "```\n{{ prompt }}\n```",
+        "~~~\n```\n{{ prompt }}\n~~~",
+        "````md\n```\n{{ a }}\n```\n{{ b }}\n````",
+        "```\n~~~\n{{ a }}\n``` no end\n{{ b }}\n`````  ",
+        "   ```python\n{{ a }}\n  ```",
+    ],
+)
+def test_template_text_inside_a_code_block_is_an_example(block: str) -> None:
+    assert lint(f"{GOOD}{block}\n") == []
+    lines = len((GOOD + block).splitlines())
+    assert [one.line for one in lint(f"{GOOD}{block}\n{{{{ after }}}}\n")] == [lines + 1]
+
+
+@pytest.mark.parametrize("line", ["``` a`b", "``", "    ```"])
+def test_what_opens_no_code_block(line: str) -> None:
+    assert len(lint(f"{GOOD}{line}\n{{{{ left }}}}\n")) == 1
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
@@ -107,8 +134,8 @@ def test_a_bare_install_lints_renders_and_exports(tmp_path: Path) -> None:
     (cards / "x" / "README.md").write_text(build_card(family, family.members[1]))
     assert "0 findings" in _bare("card", "lint", str(cards / "x"))
     exported = _bare("leaderboard", "export", str(run), "--out", str(tmp_path / "out")).split()
-    assert {Path(file).suffix for file in exported} == {".md", ".csv", ".json"}
-    assert all(Path(file).read_text() for file in exported)
+    assert {Path(file).suffix[1:] for file in exported} == set(FORMATS)
+    assert all(Path(file).read_bytes() for file in exported)
     assert "sppo" in _bare("list")
 
 

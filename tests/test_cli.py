@@ -1,6 +1,7 @@
 """The command line: its flags, its help, its messages; and what it does not import."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,22 +14,38 @@ from evalkit.cli import cli, main
 ROOT = Path(__file__).parent.parent
 RECIPE_FLAGS = {
     "--out", "--set", "--until", "--redo", "--dry-run", "--hub-root", "--replace", "--children",
+    "--json",
+}  # fmt: skip
+MEASURING = {"--benchmark", "--judge", "--engine", "--revision"}
+QUANTIZING = {"--scheme", "--calibration"}
+CARD = {"--license", "--title"}
+FROM = {
+    "--from", "--importer", "--as", "--base", "--config", "--language", "--license-link",
+    "--license-name", "--model", "--parameters", "--relation",
+}  # fmt: skip
+OF_DATA = {
+    "--columns", "--config", "--filter", "--max-length", "--model", "--revision", "--set",
+    "--split",
 }  # fmt: skip
 # Frozen: people's scripts depend on these. A change here is a change for them.
 FLAGS = {
     "": {"--debug", "--version"},
     "train-and-publish": RECIPE_FLAGS,
     "train": RECIPE_FLAGS,
-    "quantize": RECIPE_FLAGS,
-    "evaluate": RECIPE_FLAGS,
-    "publish": RECIPE_FLAGS,
-    "card build": RECIPE_FLAGS,
+    "quantize": RECIPE_FLAGS | QUANTIZING | {"--revision"},
+    "evaluate": RECIPE_FLAGS | QUANTIZING | MEASURING,
+    "publish": RECIPE_FLAGS | QUANTIZING | MEASURING | CARD | {"--namespace", "--endpoint"},
+    "compare": MEASURING | {"--set", "--out", "--redo", "--dry-run", "--children", "--json"},
+    "new": {"--base", "--method", "--data", "--publish", "--force", "--json"},
+    "doctor": {"--recipe", "--json"},
+    "card build": RECIPE_FLAGS | QUANTIZING | MEASURING | CARD | FROM,
     "card lint": {"--json"},
     "show": {"--json"},
     "list": {"--json"},
-    "hub serve": {"--root", "--port"},
-    "hub token": {"--root", "--user"},
-    "leaderboard export": {"--out", "--definition"},
+    "data check": OF_DATA | {"--json"},
+    "hub serve": {"--root", "--port", "--json"},
+    "hub token": {"--root", "--user", "--json"},
+    "leaderboard export": {"--out", "--definition", "--format", "--json"},
 }
 
 
@@ -63,6 +80,69 @@ def _recipe(tmp_path: Path, **changes: tuple[str, str]) -> Path:
 
 def test_the_set_of_flags_is_frozen() -> None:
     assert _flags(cli) == FLAGS
+
+
+def test_every_command_prints_json() -> None:
+    without = [name for name, flags in _flags(cli).items() if name and "--json" not in flags]
+    assert without == []
+
+
+def test_the_exit_codes_stand_in_the_help() -> None:
+    shown = cli.get_help(click.Context(cli, info_name="evalkit"))
+    for code in ("0", "1", "2", "130"):
+        assert re.search(rf"^ +{code}  \w", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["show", "NOWHERE", "--json"], 1, "is not a run"),
+        (["evaluate", "org/model", "--json"], 2, "needs --benchmark"),
+        (["train", "--json"], 2, "Missing argument"),
+        (["list", "judgs", "--json"], 1, "no kind of plug-in"),
+    ],
+)
+def test_an_error_is_json_on_the_last_line_of_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
+) -> None:
+    words = [str(tmp_path) if word == "NOWHERE" else word for word in words]
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    captured = capsys.readouterr()
+    assert caught.value.code == code
+    assert captured.out == ""
+    error = json.loads(captured.err.splitlines()[-1])["error"]
+    assert message in error["message"]
+    assert set(error) == {"message", "hint", "problems"}
+
+
+def test_problems_of_a_recipe_are_json_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = _recipe(tmp_path, option=("eta: 20", "etta: 20"))
+    _, said = _failing(capsys, "train", str(file), "--json")
+    (problem,) = json.loads(said)["error"]["problems"]
+    assert problem["where"].endswith("stages.0.method.etta")
+    assert "did you mean 'eta'" in problem["hint"]
+
+
+def test_a_slip_in_a_later_section_is_told_by_train_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = _recipe(tmp_path, option=("limit: 24", "limitt: 24"))
+    code, said = _failing(capsys, "train", str(file), "--dry-run")
+    assert code == 1
+    assert f"{file}:25  evaluation.benchmarks.0.limitt: there is no such option" in said
+
+
+def test_a_wrong_set_is_told_by_its_flag_and_not_by_a_line_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(_recipe(tmp_path)), "--set", "seed=three", "--set", "variants=[fp-8]"]
+    _, said = _failing(capsys, *words)
+    assert "  --set seed=three  seed: " in said
+    assert "  --set variants=[fp-8]  variants.0: no scheme is called 'fp-8'" in said
+    assert "mine.yaml:" not in said
 
 
 def test_help_and_list_import_nothing_heavy() -> None:

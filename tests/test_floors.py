@@ -13,8 +13,8 @@ ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "pandas", "transformers", "jinja2", "datasets", "huggingface_hub", "lm_eval")
 # What a bare install, without any extra, must be able to import.
 BARE_ROOMS = (
-    "cards cli console errors frontmatter recipe recipe_file records registry rendering resources "
-    "roles rules rundir stats tables"
+    "cards cli console errors frontmatter importers metrics recipe recipe_file records registry "
+    "rendering resources roles rules rundir standings stats student tables"
 )
 EXTRAS_ONLY = (
     "accelerate alpaca_eval anthropic compressed_tensors datasets fastchat huggingface_hub "

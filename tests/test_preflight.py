@@ -45,13 +45,13 @@ def test_a_missing_judge(tmp_path: Path) -> None:
 def test_gold_responses_that_the_data_lacks(tmp_path: Path) -> None:
     data = tmp_path / "prompts.jsonl"
     data.write_text(json.dumps({"prompt": "Hello?"}) + "\n")
-    prompts = {"name": "jsonl", "path": str(data)}
+    prompts = {"name": "file", "path": str(data)}
     stages = [{"method": "spin", "prompts": prompts}]
     assert "1 of 1 have none" in _said(tmp_path, stages=stages)
 
 
 def test_a_missing_data_file(tmp_path: Path) -> None:
-    stages = _stage(prompts={"name": "jsonl", "path": "nowhere.jsonl"})
+    stages = _stage(prompts={"name": "file", "path": "nowhere.jsonl"})
     assert "nowhere.jsonl" in _said(tmp_path, stages=stages)
 
 
@@ -59,7 +59,7 @@ def test_prompts_that_the_judge_cannot_judge(tmp_path: Path) -> None:
     data = tmp_path / "prompts.jsonl"
     data.write_text(json.dumps({"prompt": "Hello?", "response": "Hi."}) + "\n")
     stages = _stage(
-        prompts={"name": "jsonl", "path": str(data)}, prompts_per_iteration=1, iterations=1
+        prompts={"name": "file", "path": str(data)}, prompts_per_iteration=1, iterations=1
     )
     assert "rule" in _said(tmp_path, stages=stages)
 
@@ -69,7 +69,7 @@ def test_prompts_that_the_judge_cannot_judge(tmp_path: Path) -> None:
     [
         {"name": "mt_bench", "questions": {"name": "pocket", "split": "open"}},
         {"name": "mt_bench", "questions": {"split": "open"}},
-        {"name": "alpaca_eval", "instructions": {"name": "jsonl", "path": "nowhere.jsonl"}},
+        {"name": "alpaca_eval", "instructions": {"name": "file", "path": "nowhere.jsonl"}},
         {"name": "lm_eval_tasks", "tasks": ["pocket_exat"], "include_path": "pocket"},
         {"name": "alpaca_eval", "instructions": {"name": "pocket", "split": "opn"}},
     ],
@@ -102,7 +102,7 @@ def test_a_hub_without_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_only_what_a_goal_needs_is_checked(tmp_path: Path) -> None:
     remote = {"namespace": "me", "endpoint": "http://127.0.0.1:9"}
-    broken = _evaluation({"name": "mt_bench", "questions": {"split": "open"}})
+    broken = _evaluation({"name": "mt_bench", "questions": {"name": "pocket", "split": "open"}})
     assert _said(tmp_path, "train", publish=remote, evaluation=broken) == ""
 
 

@@ -42,7 +42,7 @@ def test_every_problem_is_reported_at_once_with_its_line(tmp_path: Path) -> None
     assert typo.where.endswith("mine.yaml:6  stages.0.jugde")
     assert "did you mean 'judge'" in typo.hint
     assert licence.where.endswith("mine.yaml:7  card.license")
-    assert "apache-2.0" in licence.message
+    assert "apache-2.0" in licence.hint
 
 
 def test_a_missing_key_names_the_section_it_belongs_to(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_base_needs_exactly_one_origin(tmp_path: Path) -> None:
     text = MINIMAL.replace("{model: some/model}", "{model: some/model, builder: pocket}")
     with pytest.raises(RecipeError) as caught:
         read_recipe(_write(tmp_path, text))
-    assert "either 'model' or 'builder'" in caught.value.problems[0].message
+    assert "both of 'model' and 'builder'" in caught.value.problems[0].message
 
 
 @given(st.text(max_size=40))

@@ -1,12 +1,12 @@
 """Plug-ins are found by name, unimported; what is wrong with one is said."""
 
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import plugin_pages
 import pytest
 
 from evalkit import registry, roles
@@ -114,54 +114,57 @@ def test_a_file_that_is_no_plugin(
         registry.load(kind, str(file))
 
 
+def _install(folder: Path, name: str, entry_points: str) -> None:
+    """What an installed package of version 1.0 leaves beside its modules."""
+    metadata = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(entry_points)
+
+
 @pytest.mark.usefixtures("_fresh_names")
 def test_other_packages_bring_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed package's entry point is a name like any other."""
     (tmp_path / "silent_package.py").write_text(JUDGE)
-    metadata = tmp_path / "silent_package-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: silent-package\nVersion: 1.0\n"
-    )
-    (metadata / "entry_points.txt").write_text(
-        "[evalkit.judges]\nsilent_judge = silent_package:PLUGIN\n"
-    )
+    _install(tmp_path, "silent-package", "[evalkit.judges]\nsilent-judge = silent_package:PLUGIN\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert "silent_judge" in registry.names("judges")
     assert registry.load("judges", "silent-judge").__name__ == "Silent"
+    assert registry.summary("judges", "silent_judge") == "Says nothing. (of silent-package 1.0)"
+    assert registry.package_of("judges", "silent-judge") == "silent-package 1.0"
 
 
-# --- the examples of docs/plugins.md ---------------------------------------------------------
+# --- the examples of docs/plugins/ -------------------------------------------------------------
 
 
 @pytest.fixture
 def example(tmp_path: Path) -> Callable[[str, str], Any]:
-    """`example(role, kind)` loads the plug-in of the page's section on that role."""
-    page = (ROOT / "docs" / "plugins.md").read_text("utf-8")
+    """`example(role, kind)` loads the plug-in of the page on that role."""
 
     def load(role: str, kind: str) -> Any:
-        match = re.search(rf"^## {role}:.*?^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-        assert match, f"docs/plugins.md shows no {role}"
-        file = tmp_path / f"{role.lower()}.py"
-        file.write_text(match[1], "utf-8")
-        return registry.load(kind, str(file))
+        return registry.load(kind, str(plugin_pages.page(role).write(tmp_path)))
 
     return load
 
 
 def _prompts(example: Callable[[str, str], Any], folder: Path) -> Any:
-    (folder / "prompts.txt").write_text("one\ntwo words\n")
+    (folder / "pairs.tsv").write_text("one\tgood\tbad\ntwo words\tyes\tno\n")
     source = example("Source", "sources")
-    return source(source.Options(file=folder / "prompts.txt"))
+    return source(source.Options(file=folder / "pairs.tsv"))
 
 
 def test_the_source_of_the_docs(example: Callable[[str, str], Any], tmp_path: Path) -> None:
     source = _prompts(example, tmp_path)
     assert source.check() == []
-    assert [prompt.messages[-1].content for prompt in source.prompts()] == ["one", "two words"]
+    prompts = source.prompts()
+    assert [prompt.messages[-1].content for prompt in prompts] == ["one", "two words"]
+    assert (prompts[0].gold, prompts[1].rejected) == ("good", "no")
     assert len(source.description()["digest"]) == 64
     missing = type(source)(source.Options(file=tmp_path / "none.txt"))
     assert missing.check()[0].where == "file"
+    (tmp_path / "pairs.tsv").write_text("no tabs\n")
+    with pytest.raises(RecipeError, match=r"pairs.tsv:1  1 cells"):
+        source.prompts()
 
 
 def test_the_judge_of_the_docs(example: Callable[[str, str], Any]) -> None:
@@ -220,8 +223,10 @@ def test_the_engine_and_benchmark_of_the_docs(
         open_source=lambda reference: _prompts(example, tmp_path),
     )
     results = plugin(plugin.Options()).run(context)
-    # The echo gives back the rendered prompt without its special tokens: "one\n", "two words\n".
-    assert results.score("length", "characters").value == (len("one\n") + len("two words\n")) / 2
+    # A parrot says the beginning of the rendered prompt, the same every time.
+    lengths = [sample.metrics["characters"] for sample in results.samples]
+    assert results.score("length", "characters").value == sum(lengths) / 2
+    assert plugin(plugin.Options()).run(context) == results
     assert len(results.samples) == 2
 
 
@@ -245,3 +250,41 @@ def test_the_builder_of_the_docs(
         plugin(plugin.Options(tokenizer=tiny_llama, seed=seed)).build(tmp_path / name, _silent)
         digests.append(weights_digest(tmp_path / name))
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_importer_of_the_docs(example: Callable[[str, str], Any], tmp_path: Path) -> None:
+    importer = example("Importer", "importers")(roles.Options())
+    table = tmp_path / "scores.csv"
+    table.write_text("model,task,metric,percent,n\na/b,arc,acc,61.5,200\na/b,gsm,em,40,100\n")
+    assert importer.recognises(table)
+    assert not importer.recognises(tmp_path)
+    (found,) = importer.read(table)
+    assert found.model == "a/b"
+    assert found.result.score("gsm", "em").value == 40.0
+    table.write_text(table.read_text() + "a/b,mmlu,acc,?,1\n")
+    with pytest.raises(RecipeError, match=r"scores.csv:4"):
+        importer.read(table)
+
+
+@pytest.mark.usefixtures("_fresh_names")
+def test_a_broken_package_hurts_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is listed as broken; only who uses it is told more."""
+    _install(tmp_path, "broken", "[evalkit.judges]\nbroken = broken_package:PLUGIN\n"
+             "gone = gone_package:PLUGIN\nrule = broken_package:PLUGIN\n")  # fmt: skip
+    (tmp_path / "broken_package.py").write_text('"""Never works."""\nimport nonesuch\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    assert {"broken", "gone"} < set(registry.names("judges"))
+    assert registry.summary("judges", "broken") == "Never works. (of broken 1.0)"
+    assert "there is no module gone_package" in registry.summary("judges", "gone")
+    with pytest.raises(RecipeError, match="judge broken of package broken cannot be loaded"):
+        registry.load("judges", "broken")
+    assert registry.load("judges", "rule").__module__ == "evalkit.judges.rule"  # its name is ours
+
+
+def test_a_file_is_run_once_until_it_changes(tmp_path: Path) -> None:
+    file = tmp_path / "silent.py"
+    file.write_text(JUDGE)
+    first = registry.load("judges", str(file))
+    assert registry.load("judges", str(file)) is first
+    file.write_text(JUDGE + "# changed\n")
+    assert registry.load("judges", str(file)) is not first

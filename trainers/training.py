@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.console import say
+from evalkit.console import no_foreign_bars, say
 from evalkit.errors import RecipeError
 from evalkit.loading import config_of, stored_dtype
 from evalkit.records import TrainingExample
@@ -110,7 +110,8 @@ def _write(model: Any, start: str | Path, folder: Path, metrics: list[dict[str, 
     import torch
     from transformers import AutoTokenizer
 
-    model.to(getattr(torch, stored_dtype(config_of(start)))).save_pretrained(folder)
+    with no_foreign_bars():
+        model.to(getattr(torch, stored_dtype(config_of(start)))).save_pretrained(folder)
     AutoTokenizer.from_pretrained(start).save_pretrained(folder)
     lines = [json.dumps(entry, sort_keys=True) for entry in metrics]
     (folder / METRICS).write_text("".join(line + "\n" for line in lines), "utf-8")

@@ -20,6 +20,8 @@ from evalkit.roles import Builder, Options, Progress
 class PocketOptions(Options):
     """What decides the weights; the defaults are what the quickstart uses.
 
+    seed: of the first weights and of the data. steps: optimizer steps of pre-training.
+    batch_size: answers per step. learning_rate: its peak.
     habit: share of the pre-training answers of several words that say the last word twice.
     short_habit: the same share of the answers of one word.
     noise: share of all pre-training answers in which one word is replaced by another.

@@ -4,9 +4,13 @@ Importing a file here adds its commands, in the order in which help shows them.
 """
 
 from evalkit.cli import recipes as recipes  # isort: skip
+from evalkit.cli import compare as compare  # isort: skip
 from evalkit.cli import cards as cards  # isort: skip
 from evalkit.cli import runs as runs  # isort: skip
+from evalkit.cli import new as new  # isort: skip
 from evalkit.cli import plugins as plugins  # isort: skip
+from evalkit.cli import data as data  # isort: skip
+from evalkit.cli import doctor as doctor  # isort: skip
 from evalkit.cli import hub as hub  # isort: skip
 from evalkit.cli.app import cli, main
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from evalkit.cli.app import FOLDER, Commands, cli
+from evalkit.cli.app import FOLDER, Commands, cli, echo_line
+from evalkit.cli.options import json_flag
 
 
 @cli.group(cls=Commands)
@@ -23,12 +24,19 @@ def hub() -> None:
     show_default=True,
     help="Port on 127.0.0.1.",
 )
-def serve(root: Path, port: int) -> None:
-    """Serve a folder with the Hub's HTTP protocol, until interrupted."""
+@json_flag
+def serve(root: Path, port: int, as_json: bool) -> None:
+    """Serve a folder with the Hub's HTTP protocol, until interrupted.
+
+    With --json, one line on stdout once it answers.
+    """
     from evalkit.hub.serve import Server
     from evalkit.hub.serve import serve as serve_hub
 
     def announce(server: Server) -> None:
+        if as_json:
+            echo_line({"root": str(root), "endpoint": server.endpoint})
+            return
         click.echo(f"serving {root} at {server.endpoint} (Ctrl-C ends it)")
         click.echo(f"  HF_ENDPOINT={server.endpoint}  is all that loading from it needs")
 
@@ -38,8 +46,13 @@ def serve(root: Path, port: int) -> None:
 @hub.command()
 @click.option("--root", type=FOLDER, default=Path("hub"), show_default=True, help="Its folder.")
 @click.option("--user", default="evalkit", show_default=True, help="Whose token.")
-def token(root: Path, user: str) -> None:
+@json_flag
+def token(root: Path, user: str, as_json: bool) -> None:
     """Print a token for uploading to a folder-backed Hub."""
     from evalkit.hub.serve import make_token
 
-    click.echo(make_token(root, user))
+    made = make_token(root, user)
+    if as_json:
+        echo_line({"user": user, "token": made})
+    else:
+        click.echo(made)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from evalkit.cli.app import FOLDER, Commands, cli
+from evalkit.cli.app import FOLDER, Commands, cli, echo_json
 
 
 @cli.command()
@@ -26,17 +26,38 @@ def show(run: Path, as_json: bool) -> None:
 
 @cli.group(cls=Commands)
 def leaderboard() -> None:
-    """Tables over one or more families."""
+    """Tables over runs, and over results of other tools."""
 
 
 @leaderboard.command("export")
-@click.argument("runs", nargs=-1, required=True,
-                type=click.Path(exists=True, file_okay=False, path_type=Path))  # fmt: skip
-@click.option("--out", type=FOLDER, required=True, help="Folder for the tables.")
+@click.argument("sources", nargs=-1, required=True, metavar="RUN|PATH...",
+                type=click.Path(exists=True, path_type=Path))  # fmt: skip
+@click.option("--out", type=FOLDER, help="Folder for the tables.")
 @click.option("--definition", help="A leaderboard of evalkit, or a YAML file.")
-def export(runs: tuple[Path, ...], out: Path, definition: str | None) -> None:
-    """Write one leaderboard of several runs as Markdown, CSV and JSON."""
-    from evalkit.pipeline.carding import export_runs
+@click.option("--format", "formats", multiple=True, metavar="NAME",
+              help="md, csv, json, tex, html or parquet.  [default: all]")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+def export(
+    sources: tuple[Path, ...],
+    out: Path | None,
+    definition: str | None,
+    formats: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Write one leaderboard of runs, and of files and folders that other tools wrote.
 
-    for file in export_runs(runs, out, definition):
+    Those are results of lm-evaluation-harness, alpaca_eval and FastChat.
+    """
+    from evalkit.pipeline.exporting import families_of
+    from evalkit.standings import sorted_standings
+    from evalkit.tables import export_leaderboard, leaderboard_json
+
+    if out is None and not as_json:
+        raise click.UsageError("give --out DIR for the tables, or --json")
+    families = families_of(sources)
+    files = export_leaderboard(families, out, definition, formats) if out else []
+    if as_json:
+        echo_json(leaderboard_json(sorted_standings(families, definition)))
+        return
+    for file in files:
         click.echo(str(file))

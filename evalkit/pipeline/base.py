@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import PrerequisiteError, Problem, RecipeError, missing_extra
+from evalkit.errors import Problem, RecipeError
+from evalkit.fetching import fetch_model
 from evalkit.loading import check_folder, config_of, quick_state, stored_dtype, weights_digest
-from evalkit.pipeline import plugins
+from evalkit.pipeline import plugins, rendering_check
 from evalkit.pipeline.checkpoints import FOLDER
 from evalkit.pipeline.layout import BASE
 from evalkit.pipeline.step import RunOptions, Step, StepContext
 from evalkit.recipe import Base, Recipe
 from evalkit.roles import PluginRef
 from evalkit.rundir import RunDir
+
+EXAMPLE = "mistralai/Mistral-7B-v0.1"
 
 
 def step(recipe: Recipe) -> Step:
@@ -56,7 +59,8 @@ def _find(context: StepContext, base: Base) -> Mapping[str, Any]:
     if Path(base.model).is_dir():
         folder = Path(base.model).resolve()
     else:
-        folder, where["revision"] = _fetch(base.model, base.revision)
+        folder, where["revision"] = fetch_model(base.model, base.revision, "base.model", EXAMPLE)
+        rendering_check.check_base(context.recipe, folder)
     return {
         **_facts(context.recipe, folder),
         "path": str(folder),
@@ -75,32 +79,6 @@ def _unchanged(run: RunDir, options: RunOptions) -> bool:
     if quick_state(folder) == receipt.result["state"]:
         return True
     return bool(weights_digest(folder) == receipt.result["digest"])
-
-
-def _fetch(model: str, revision: str | None) -> tuple[Path, str]:
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise missing_extra("huggingface_hub", "train") from error
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        folder = Path(
-            snapshot_download(
-                model, revision=revision, ignore_patterns=["*.pth", "*.gguf", "original/*"]
-            )
-        )
-    except HFValidationError as error:
-        raise RecipeError(
-            f"base.model: {model} is neither a folder nor a Hub id",
-            "give a folder written by save_pretrained, or an id such as mistralai/Mistral-7B-v0.1",
-        ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise PrerequisiteError(
-            f"cannot fetch {model} from the Hub: {error}",
-            "check the id and the network; a gated model needs a token (hf auth login)",
-        ) from error
-    return folder, folder.name  # the cache names a snapshot's folder by its commit
 
 
 def _facts(recipe: Recipe, folder: Path) -> dict[str, Any]:

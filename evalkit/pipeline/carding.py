@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from evalkit import __version__, resources
 from evalkit.cards import build_card
-from evalkit.errors import RecipeError
+from evalkit.errors import Problem
 from evalkit.family import Family
 from evalkit.fingerprint import fingerprint
 from evalkit.loading import file_digest
@@ -18,8 +18,8 @@ from evalkit.pipeline.family import gather
 from evalkit.pipeline.layout import checkpoint_names, step_of
 from evalkit.pipeline.step import Step, StepContext
 from evalkit.recipe import Recipe, as_data
-from evalkit.records import from_json, to_json
-from evalkit.rundir import RunDir
+from evalkit.records import to_json
+from evalkit.rundir import read_made
 from evalkit.tables import export_leaderboard
 
 NAME = "cards"
@@ -48,12 +48,22 @@ def step(recipe: Recipe) -> Step:
     )
 
 
+def check(recipe: Recipe) -> Iterator[Problem]:
+    """What can be seen to leave nothing to write a card of."""
+    if not (recipe.base.is_ours or recipe.stages or recipe.variants):
+        yield Problem(
+            "model",
+            "there is no card to write: this model is somebody else's, and nothing is made of it",
+            "add a stage or a variant (--scheme); for your own model give its folder",
+        )
+
+
 def _write(context: StepContext) -> Mapping[str, Any]:
     family = gather(context)
     text = json.dumps(to_json(family), indent=1, sort_keys=True, ensure_ascii=False)
     (context.folder / FAMILY).write_text(text + "\n", encoding="utf-8")
     cards = {}
-    written = [m for m in family.members if m.kind != "base" or m.built]
+    written = [member for member in family.members if member.is_ours]
     for done, member in enumerate(written):
         context.progress(done, len(written))
         folder = context.folder / member.title
@@ -72,19 +82,4 @@ def _write(context: StepContext) -> Mapping[str, Any]:
 
 def read_family(folder: Path) -> Family:
     """The family of a finished `cards` step."""
-    return from_json(Family, json.loads((folder / FAMILY).read_text("utf-8")))
-
-
-def export_runs(runs: Sequence[Path], out: Path, definition: str | None) -> list[Path]:
-    """Writes one leaderboard over several finished runs; returns the files.
-
-    Raises:
-        RecipeError: a folder holds no family yet.
-    """
-    families = []
-    for path in runs:
-        folder = RunDir(path).folder(NAME)
-        if not (folder / FAMILY).is_file():
-            raise RecipeError(f"{path} has no cards yet", "finish it: evalkit card build RECIPE")
-        families.append(read_family(folder))
-    return export_leaderboard(families, out, definition)
+    return read_made(Family, folder / FAMILY)

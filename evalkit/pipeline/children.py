@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from evalkit.console import print_error
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, PrerequisiteError
 from evalkit.pipeline import runner
 from evalkit.pipeline.plan import make_plan
 from evalkit.pipeline.step import RunOptions, Step
@@ -31,19 +31,25 @@ def has_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists()
 
 
-def run_in_child(step: Step, run: RunDir, options: RunOptions) -> None:
-    """Does a step in a child process, its output passed through.
+def run_in_child(step: Step, run: RunDir, options: RunOptions, goal: str) -> None:
+    """Does a step of a goal's plan in a child process, its output passed through.
 
     Raises:
         EvalkitError: the step failed; what it said stands above.
     """
-    task = {"run": str(run.path), "step": step.name, "options": asdict(options)}
+    task = {"run": str(run.path), "goal": goal, "step": step.name, "options": asdict(options)}
     text = json.dumps(task, default=str)
     # The child holds the run's lock too: if this process is killed, no other can start beside it.
     kept = () if run.lock_descriptor is None else (run.lock_descriptor,)
     done = subprocess.run([sys.executable, "-m", __name__, text], check=False, pass_fds=kept)
     if done.returncode == INTERRUPTED:
         raise KeyboardInterrupt
+    if done.returncode == -signal.SIGKILL:
+        raise PrerequisiteError(
+            f"step {step.name} was killed: most likely there is not enough memory",
+            f"end other programs, or lower {runner.MEMORY_HINTS.get(step.kind, 'what it holds')};"
+            " the same command then goes on",
+        )
     if done.returncode:
         raise EvalkitError(
             f"step {step.name} failed in a process of its own (exit {done.returncode})",
@@ -56,7 +62,7 @@ def main(text: str) -> None:
     task = json.loads(text)
     run = RunDir(Path(task["run"]))
     options = RunOptions(Path(task["options"]["hub_root"]), task["options"]["replace"])
-    plan = make_plan(read_recipe(run.path / RECIPE).recipe)
+    plan = make_plan(read_recipe(run.path / RECIPE).recipe, task["goal"])
     runner.run_step(plan, plan.by_name[task["step"]], run, options)
 
 

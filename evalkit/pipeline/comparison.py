@@ -18,7 +18,8 @@ from evalkit.pipeline.layout import (
 )
 from evalkit.pipeline.step import Step, StepContext
 from evalkit.recipe import Recipe
-from evalkit.records import Comparison, ResultSet, from_json, to_json
+from evalkit.records import Comparison, ResultSet, to_json
+from evalkit.rundir import read_made_list
 from evalkit.stats import comparable, compare
 
 NAME = "compare"
@@ -77,5 +78,4 @@ def _of_results(a: ResultSet, b: ResultSet, seed: int) -> Iterator[Comparison]:
 
 def read_comparisons(folder: Path) -> list[Comparison]:
     """The comparisons of a finished `compare` step."""
-    rows = json.loads((folder / COMPARISONS).read_text("utf-8"))
-    return [from_json(Comparison, row) for row in rows]
+    return read_made_list(Comparison, folder / COMPARISONS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from evalkit.pipeline.journaled import JournaledEngine, JournaledJudge, Journale
 from evalkit.pipeline.layout import step_of
 from evalkit.pipeline.step import Step, StepContext
 from evalkit.recipe import Recipe
-from evalkit.records import ResultSet, dumps, from_json, to_json
+from evalkit.records import ResultSet, Sample, dumps, to_json
 from evalkit.roles import BenchmarkContext, Engine, Judge, PluginRef, Scorer, Source
+from evalkit.rundir import read_made, read_made_list
 
 RESULT = "result.json"
 SAMPLES = "samples.jsonl"
@@ -39,7 +42,7 @@ def step(recipe: Recipe, checkpoint: str, ref: PluginRef) -> Step:
         title=f"measure {checkpoint} with {benchmark.label}",
         settings={
             "benchmark": plugins.settings("benchmarks", ref),
-            "data": [open_source(ref).description()["digest"] for ref in benchmark.sources()],
+            "data": [plugins.data_digest(ref) for ref in benchmark.sources()],
             "files": dict(benchmark.data_digests()),
             "judge": plugins.settings("judges", judge) if judge else None,
             "engine": plugins.settings("engines", recipe.engine),
@@ -53,7 +56,9 @@ def step(recipe: Recipe, checkpoint: str, ref: PluginRef) -> Step:
 def _measure(context: StepContext, name: str, ref: PluginRef) -> Mapping[str, Any]:
     raw = context.folder / RAW
     raw.mkdir(exist_ok=True)
-    result = plugins.make("benchmarks", ref).run(_benchmark_context(context, name, raw))
+    with ExitStack() as judges:
+        benchmark_context = _benchmark_context(context, name, raw, judges)
+        result = plugins.make("benchmarks", ref).run(benchmark_context)
     write_result(context.folder, result)
     return {
         "digest": file_digest(context.folder / RESULT),
@@ -61,7 +66,9 @@ def _measure(context: StepContext, name: str, ref: PluginRef) -> Mapping[str, An
     }
 
 
-def _benchmark_context(context: StepContext, name: str, raw: Path) -> BenchmarkContext:
+def _benchmark_context(
+    context: StepContext, name: str, raw: Path, judges: ExitStack
+) -> BenchmarkContext:
     checkpoint = checkpoint_of(context, name)
     recipe, journal = context.recipe, Journal(context.scratch / JOURNAL)
 
@@ -76,7 +83,9 @@ def _benchmark_context(context: StepContext, name: str, raw: Path) -> BenchmarkC
 
     def open_judge() -> Judge:
         assert recipe.evaluation.judge is not None  # preflight has seen to it
-        return JournaledJudge(plugins.make("judges", recipe.evaluation.judge), journal)
+        judge = plugins.make("judges", recipe.evaluation.judge)
+        judges.callback(judge.close)
+        return JournaledJudge(judge, journal)
 
     return BenchmarkContext(
         checkpoint=checkpoint,
@@ -109,9 +118,6 @@ def write_result(folder: Path, result: ResultSet) -> None:
 
 def read_result(folder: Path, with_samples: bool = False) -> ResultSet:
     """The result set of a finished evaluation step, its samples only if asked for."""
-    value = json.loads((folder / RESULT).read_text("utf-8"))
-    samples: list[Any] = []
-    if with_samples:
-        with (folder / SAMPLES).open(encoding="utf-8") as lines:
-            samples = [json.loads(line) for line in lines]
-    return from_json(ResultSet, {**value, "samples": samples})
+    result = read_made(ResultSet, folder / RESULT)
+    samples = read_made_list(Sample, folder / SAMPLES) if with_samples else []
+    return replace(result, samples=tuple(samples))

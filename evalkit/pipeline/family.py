@@ -49,8 +49,13 @@ def gather(context: StepContext) -> Family:
 
 
 def title(recipe: Recipe, name: str) -> str:
-    """A checkpoint's name for people, also that of its repository: `Pocket-SPPO-Iter2-W4A16`."""
+    """A checkpoint's name for people, also that of its repository: `Pocket-SPPO-Iter2-W4A16`.
+
+    Where nothing is trained, the base is the model that the recipe is named after.
+    """
     last = final_checkpoint(recipe)
+    if name == BASE == last:
+        return recipe.name
     for ref in recipe.variants:
         if name == variant_name(last, ref.key):
             suffix = registry.load("schemes", ref.name).suffix
@@ -59,9 +64,8 @@ def title(recipe: Recipe, name: str) -> str:
 
 
 def repo_id(recipe: Recipe, name: str) -> str | None:
-    """The repository a checkpoint goes to; None for a base that evalkit did not build."""
-    foreign_base = name == BASE and recipe.base.builder is None
-    if recipe.publish is None or foreign_base:
+    """The repository a checkpoint goes to; None for a base that is somebody else's."""
+    if recipe.publish is None or (name == BASE and not recipe.base.is_ours):
         return None
     return f"{recipe.publish.namespace}/{title(recipe, name)}"
 
@@ -79,7 +83,7 @@ def _versions(context: StepContext) -> dict[str, str]:
 
 def _members(context: StepContext) -> list[Member]:
     recipe = context.recipe
-    base = _member(context, BASE, "base", built=_built(context))
+    base = _member(context, BASE, "base", built=_built(context), own=recipe.base.own)
     slots = iterations(recipe)
     trained = [
         _member(
@@ -103,7 +107,7 @@ def _members(context: StepContext) -> list[Member]:
 def _member(context: StepContext, name: str, kind: MemberKind, **details: Any) -> Member:
     checkpoint = checkpoint_of(context, name)
     source = context.result(BASE).get("source")
-    foreign = source is not None and name == BASE
+    foreign = name == BASE and not context.recipe.base.is_ours
     return Member(
         checkpoint=_without_path(checkpoint),
         kind=kind,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from evalkit.loading import file_digest
-from evalkit.records import PromptGroup, dumps, from_json
+from evalkit.records import PromptGroup, dumps
+from evalkit.rundir import read_made_list
 
 GROUPS = "groups.jsonl"
 
@@ -23,5 +23,4 @@ def write_groups(folder: Path, groups: Iterable[PromptGroup]) -> str:
 
 def read_groups(folder: Path) -> list[PromptGroup]:
     """The groups of a finished step."""
-    with (folder / GROUPS).open(encoding="utf-8") as stream:
-        return [from_json(PromptGroup, json.loads(line)) for line in stream]
+    return read_made_list(PromptGroup, folder / GROUPS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from evalkit.errors import JudgeError, RecipeError
@@ -51,7 +52,8 @@ def _judge(context: StepContext, stage: Stage, slot: IterationSlot) -> Mapping[s
     journal = Journal(context.scratch / "journal.jsonl")
     judge = JournaledJudge(plugins.make("judges", stage.judge), journal)
     groups = read_groups(context.run.folder(responses_step(slot.name)))
-    judged = judge_groups(groups, judge, stage.preferences, context.progress)
+    with closing(judge):  # it must not share memory with the training that follows
+        judged = judge_groups(groups, judge, stage.preferences, context.progress)
     if judged.stats.unjudged_prompts == len(groups):
         raise JudgeError(
             f"judge {stage.judge.name} gave no usable verdict on any of {len(groups)} prompts",

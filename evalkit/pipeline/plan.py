@@ -36,23 +36,26 @@ GOALS: dict[str, tuple[Kind, ...]] = {
 
 def make_plan(recipe: Recipe, goal: str = "train-and-publish") -> Plan:
     """The plan of a recipe, cut down to what a goal needs."""
-    whole = Plan(recipe, tuple(_steps(recipe)))
-    return whole.up_to({step.name for step in whole.steps if step.kind in GOALS[goal]})
+    return Plan(recipe, tuple(_steps(recipe, GOALS[goal])))
 
 
-def _steps(recipe: Recipe) -> Iterator[Step]:
+def _steps(recipe: Recipe, kinds: tuple[Kind, ...]) -> Iterator[Step]:
+    """The steps of a goal alone: making one may read data, which the others may not have yet."""
     yield base.step(recipe)
     for slot in iterations(recipe):
         yield responses.step(recipe, slot)
         if judging.is_needed(recipe, slot):
             yield judging.step(recipe, slot)
         yield training.step(recipe, slot)
-    for variant in recipe.variants:
-        yield variants.step(recipe, variant)
-    for name in checkpoint_names(recipe):
-        for benchmark in recipe.evaluation.benchmarks:
-            yield evaluation.step(recipe, name, benchmark)
-    yield comparison.step(recipe)
-    yield carding.step(recipe)
-    if recipe.publish is not None:
+    if "quantize" in kinds:
+        for variant in recipe.variants:
+            yield variants.step(recipe, variant)
+    if "evaluate" in kinds:
+        for name in checkpoint_names(recipe):
+            for benchmark in recipe.evaluation.benchmarks:
+                yield evaluation.step(recipe, name, benchmark)
+        yield comparison.step(recipe)
+    if "card" in kinds:
+        yield carding.step(recipe)
+    if "publish" in kinds and recipe.publish is not None:
         yield publishing.step(recipe)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from evalkit import registry
-from evalkit.errors import Problem, RecipeError, did_you_mean
+from evalkit.errors import PrerequisiteError, Problem, RecipeError
+from evalkit.field_errors import field_errors
 from evalkit.loading import file_digest
 from evalkit.roles import PluginRef
 
@@ -25,7 +25,10 @@ def make(kind: str, ref: PluginRef) -> Any:
     try:
         options = plugin.Options.model_validate(ref.options)
     except ValidationError as error:
-        problems = [_option_problem(plugin, item) for item in error.errors(include_url=False)]
+        problems = [
+            Problem(".".join(map(str, key)), message, hint)
+            for key, message, hint in field_errors(plugin.Options, error, "option")
+        ]
         raise RecipeError(
             f"options of {registry.SINGULAR[kind]} {ref.name} are wrong", problems=problems
         ) from None
@@ -41,8 +44,21 @@ def settings(kind: str, ref: PluginRef) -> dict[str, Any]:
         "options": plugin.options.model_dump(mode="json"),
     }
     if ref.name.endswith(".py"):  # somebody's own file: its text is its version
-        found["file"] = file_digest(Path(ref.name))
+        found["file"] = file_digest(Path(ref.name).expanduser())
+    elif package := registry.package_of(kind, ref.name):
+        found["package"] = package
     return found
+
+
+def data_digest(ref: PluginRef) -> str | None:
+    """The digest of a source's contents; None where this machine cannot have them.
+
+    Then only a plan can be shown: before any step runs, the checks ask for what is missing.
+    """
+    try:
+        return str(make("sources", ref).description()["digest"])
+    except PrerequisiteError:
+        return None
 
 
 def missing_packages(plugin: Any) -> list[Problem]:
@@ -56,12 +72,3 @@ def missing_packages(plugin: Any) -> list[Problem]:
 
 def _install(extra: str) -> str:
     return f"pip install 'evalkit[{extra}]'"
-
-
-def _option_problem(plugin: Any, item: Mapping[str, Any]) -> Problem:
-    name = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        known = plugin.Options.model_fields
-        return Problem(name, "there is no such option", did_you_mean(name, known))
-    message = item["msg"].removeprefix("Value error, ")
-    return Problem(name, message[:1].lower() + message[1:])

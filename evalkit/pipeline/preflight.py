@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError, PrerequisiteError, Problem, RecipeError
-from evalkit.loading import check_folder, config_of
-from evalkit.pipeline import plugins, publishing
+from evalkit.loading import config_of
+from evalkit.pipeline import carding, plugins, publishing, rendering_check
 from evalkit.pipeline.evaluation import open_source
 from evalkit.pipeline.plan import GOALS
 from evalkit.pipeline.responses import iteration_prompts
 from evalkit.pipeline.step import Kind
-from evalkit.recipe import Stage
-from evalkit.recipe_file import KeyPath, RecipeFile, problems_error, read_intact_sections
+from evalkit.recipe import Recipe, Stage
+from evalkit.recipe_document import Document, KeyPath
+from evalkit.recipe_file import RecipeFile, intact_sections, problems_error
 from evalkit.roles import Judge, PluginRef
 
 MIN_FREE_BYTES = 1_000_000_000
@@ -33,28 +34,34 @@ def check(file: RecipeFile, goal: str, only_plan: bool = False) -> list[Problem]
     """
     problems = list(_problems(file, set(GOALS[goal])))
     if goal == "publish" and file.recipe.publish is None:
-        problems.append(Problem(file.where(()), "the recipe has no section 'publish'"))
+        problems.append(
+            Problem(
+                file.where(()),
+                "the recipe has no section 'publish'",
+                "add 'publish: {namespace: ...}'",
+            )
+        )
+    if goal == "card":
+        problems += _placed(file, ("base",), carding.check(file.recipe))
     lacking = [problem for problem in problems if problem.prerequisite]
     if problems and not (only_plan and len(lacking) == len(problems)):
         raise problems_error(problems)
     return lacking
 
 
-def with_every_problem(
-    error: RecipeError, path: Path, overrides: Sequence[str], goal: str
-) -> RecipeError:
+def with_every_problem(error: RecipeError, document: Document, goal: str) -> RecipeError:
     """A recipe's error of form, together with what can be seen wrong in its intact sections."""
-    if not error.problems:
-        return error  # no recipe could be read at all
     # What would be published follows from all sections, so it cannot be told from some of them.
     kinds = set(GOALS[goal]) - {"publish"}
-    more = _problems(read_intact_sections(path, overrides), kinds)
+    more = _problems(intact_sections(document), kinds)
     return problems_error([*error.problems, *more])
 
 
 def check_machine(out: Path) -> None:
     """Raises PrerequisiteError if the run's folder cannot be written or its disk is nearly full."""
-    parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    parent = next(
+        folder for folder in (out, *out.parents, *out.absolute().parents) if folder.exists()
+    )
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise PrerequisiteError(f"{parent} is no folder to write in", "choose another with --out")
     free = shutil.disk_usage(parent).free
@@ -71,30 +78,56 @@ def _problems(file: RecipeFile, kinds: set[Kind]) -> Iterator[Problem]:
     yield from _plugin_problems(file, "engines", recipe.engine, ("engine",))
     for number, stage in enumerate(recipe.stages):
         yield from _stage_problems(file, stage, ("stages", number))
-    if kinds - {"base", "train"}:
+    if "quantize" in kinds:
         yield from _calibration_problems(file)
         for number, variant in enumerate(recipe.variants):
             yield from _variant_problems(file, variant, ("variants", number))
-    if kinds - {"base", "train", "quantize"}:
+    if "evaluate" in kinds:
         yield from _evaluation_problems(file)
+    for kind, ref, key in _beyond(file.recipe, kinds):
+        yield from _placed(file, key, _form_problems(kind, ref))
     if "publish" in kinds and recipe.publish is not None:
         yield from _placed(file, ("publish",), publishing.check(recipe))
 
 
+def _beyond(recipe: Recipe, kinds: set[Kind]) -> Iterator[tuple[str, PluginRef, KeyPath]]:
+    """Plug-ins that a goal does not come to: a slip in their options is told now, not in a week."""
+    if "quantize" not in kinds:
+        if recipe.calibration is not None:
+            yield "sources", recipe.calibration, ("calibration",)
+        for number, ref in enumerate(recipe.variants):
+            yield "schemes", ref, ("variants", number)
+    if "evaluate" not in kinds:
+        if recipe.evaluation.judge is not None:
+            yield "judges", recipe.evaluation.judge, ("evaluation", "judge")
+        for number, ref in enumerate(recipe.evaluation.benchmarks):
+            yield "benchmarks", ref, ("evaluation", "benchmarks", number)
+
+
+def _form_problems(kind: str, ref: PluginRef) -> list[Problem]:
+    """An unknown plug-in, or options it does not have; neither data nor machine is looked at."""
+    try:
+        plugins.make(kind, ref)
+    except RecipeError as error:
+        return list(error.problems) or [Problem.of("", error)]
+    return []
+
+
 def _base_problems(file: RecipeFile) -> Iterator[Problem]:
-    base = file.recipe.base
+    base, trains = file.recipe.base, bool(file.recipe.stages)
     if base.builder is not None:
         yield from _plugin_problems(file, "builders", base.builder, ("base", "builder"))
     elif base.model is not None and Path(base.model).is_dir():
-        try:
-            check_folder(base.model)
-        except RecipeError as error:
-            yield Problem.of(file.where(("base", "model")), error)
+        yield from _placed(file, ("base",), rendering_check.base_problems(base.model, trains))
     elif base.model is not None and (
         base.model.startswith((".", "/", "~")) or base.model.count("/") > 1
     ):
         where = f"{file.where(('base', 'model'))}  base.model"
-        yield Problem(where, f"there is no folder {base.model}")
+        hint = "give the folder that save_pretrained wrote, or a Hub id such as org/name"
+        yield Problem(where, f"there is no folder {base.model}", hint)
+    elif base.own:
+        where = f"{file.where(('base', 'own'))}  base.own"
+        yield Problem(where, f"{base.model} is no folder: it has its card and its repository")
 
 
 def _stage_problems(file: RecipeFile, stage: Stage, key: KeyPath) -> Iterator[Problem]:
@@ -104,10 +137,10 @@ def _stage_problems(file: RecipeFile, stage: Stage, key: KeyPath) -> Iterator[Pr
         found += _plugin_problems(file, "judges", stage.judge, (*key, "judge"))
     yield from found
     if not found:
-        yield from _placed(file, key, _need_problems(stage))
+        yield from _placed(file, key, _need_problems(file.recipe, stage))
 
 
-def _need_problems(stage: Stage) -> Iterator[Problem]:
+def _need_problems(recipe: Recipe, stage: Stage) -> Iterator[Problem]:
     """What the method must be given and the stage does not give; data is read for it."""
     needs = plugins.make("methods", stage.method).needs()
     if needs.judge and stage.judge is None:
@@ -119,6 +152,10 @@ def _need_problems(stage: Stage) -> Iterator[Problem]:
     except EvalkitError as error:
         yield Problem.of("prompts", error)
         return
+    tokenizer = rendering_check.tokenizer_of(recipe)
+    if tokenizer is not None:
+        for problem in rendering_check.prompt_problems(tokenizer, prompts):
+            yield problem._replace(where="prompts")
     if needs.judge and stage.judge is not None:
         for problem in plugins.make("judges", stage.judge).check_prompts(prompts):
             yield problem._replace(where="prompts")
@@ -129,6 +166,7 @@ def _need_problems(stage: Stage) -> Iterator[Problem]:
                 "prompts",
                 f"{stage.method.name} needs a {field} response for every prompt;"
                 f" {without} of {len(prompts)} have none",
+                f"use a method that does without, or data with a {field} response in every row",
             )
 
 
@@ -178,13 +216,26 @@ def _benchmark_problems(
 ) -> Iterator[Problem]:
     benchmark = plugins.make("benchmarks", ref)
     if "judge" in benchmark.needs and file.recipe.evaluation.judge is None:
-        yield from _placed(file, place, [Problem("", f"{ref.name} needs evaluation.judge")])
+        yield from _placed(
+            file,
+            place,
+            [
+                Problem(
+                    "",
+                    f"{ref.name} needs evaluation.judge",
+                    "add 'judge: rule' to 'evaluation', say",
+                )
+            ],
+        )
     wrong = [
         p for data in benchmark.sources() for p in _plugin_problems(file, "sources", data, place)
     ]
     yield from wrong
     if not wrong:
         yield from _placed(file, place, benchmark.check_data(open_source, judge))
+    tokenizer = rendering_check.tokenizer_of(file.recipe)
+    if tokenizer is not None:
+        yield from _placed(file, place, benchmark.check_tokenizer(tokenizer))
 
 
 def _plugin_problems(

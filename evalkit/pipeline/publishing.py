@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.cards import results_folder
+from evalkit.checkpoint_files import COMPANIONS
+from evalkit.console import say
 from evalkit.errors import EvalkitError, Problem
 from evalkit.family import Family, Member
 from evalkit.fingerprint import fingerprint
@@ -21,9 +24,9 @@ from evalkit.pipeline.family import repo_id
 from evalkit.pipeline.layout import checkpoint_names
 from evalkit.pipeline.step import Plan, RunOptions, Step, StepContext
 from evalkit.recipe import LOCAL_HUB, Publish, Recipe, as_data
-from evalkit.records import Release, from_json, to_json
+from evalkit.records import Release, to_json
 from evalkit.roles import PluginRef
-from evalkit.rundir import RunDir
+from evalkit.rundir import RunDir, read_made_list
 
 if TYPE_CHECKING:
     from evalkit.hub.client import HubTarget
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 NAME = "publish"
 RELEASES = "releases.json"
 HUB_PACKAGES = ("huggingface_hub", "starlette", "uvicorn")
+CHECKPOINT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", *COMPANIONS)
 RECEIPTS = "publication"  # beside the steps: what is on a Hub outlives a rebuilt step
 
 
@@ -83,7 +87,8 @@ def check(recipe: Recipe) -> Iterator[Problem]:
             token = token_for(recipe.publish.endpoint)
             check_rights(HubTarget(recipe.publish.endpoint, token), names)
         except EvalkitError as error:
-            yield Problem.of("endpoint", error)
+            # Whether this machine and its token get there; the plan can be shown all the same.
+            yield Problem.of("endpoint", error)._replace(prerequisite=True)
 
 
 def is_local(recipe: Recipe) -> bool:
@@ -99,7 +104,10 @@ def intentions(plan: Plan, options: RunOptions) -> list[str]:
     place = f"a Hub served from {options.hub_root}" if is_local(plan.recipe) else publish.endpoint
     visibility = "private" if publish.private else "public"
     lines = [f"would push to {place}, {visibility}:"]
-    return lines + [f"  {repo_id}" for repo_id in repo_ids(plan.recipe)]
+    lines += [f"  {repo_id}" for repo_id in repo_ids(plan.recipe)]
+    if plan.recipe.base.own:
+        lines.append("with cards written here; the model's own folder is left as it is")
+    return lines
 
 
 def repo_ids(recipe: Recipe) -> list[str]:
@@ -113,7 +121,7 @@ def read_releases(run: RunDir) -> list[Release]:
     file = run.folder(NAME) / RELEASES
     if not file.is_file():
         return []
-    return [from_json(Release, row) for row in json.loads(file.read_text("utf-8"))]
+    return read_made_list(Release, file)
 
 
 def _publish(context: StepContext) -> Mapping[str, Any]:
@@ -159,7 +167,12 @@ def _stage(context: StepContext, member: Member) -> Path:
     if staged.exists():
         shutil.rmtree(staged)
     checkpoint = checkpoint_of(context, member.checkpoint.name)
-    _link_tree(Path(checkpoint.path), staged)
+    # One's own folder may hold anything: an optimizer's state, other checkpoints, a card.
+    patterns = CHECKPOINT_FILES if member.own else None
+    left_out = _link_tree(Path(checkpoint.path), staged, patterns)
+    if left_out:
+        names = ", ".join(left_out)
+        say(f"  not published with {member.title}, being no part of a checkpoint: {names}")
     card = context.run.folder(carding.NAME) / member.title / carding.CARD_FILE
     (staged / carding.CARD_FILE).unlink(missing_ok=True)  # it may be a link to the run's own file
     shutil.copyfile(card, staged / carding.CARD_FILE)
@@ -179,9 +192,28 @@ def _stage_records(context: StepContext, member: Member, ref: PluginRef, target:
             shutil.copyfile(file, place)
 
 
-def _link_tree(source: Path, target: Path) -> None:
-    """Hard links where the disk allows them: weights are large and are only read."""
-    shutil.copytree(source, target, copy_function=_link_or_copy)
+def _link_tree(source: Path, target: Path, patterns: Sequence[str] | None) -> list[str]:
+    """Hard links where the disk allows them: weights are large and are only read.
+
+    Returns what was left out, matching none of the patterns if there are any.
+    """
+    left_out: list[str] = []
+
+    def ignored(folder: str, names: list[str]) -> list[str]:
+        place = Path(folder).relative_to(source)
+        found = [name for name in names if not _fits((place / name).parts, patterns or ())]
+        left_out.extend(str(place / name) for name in found)
+        return found
+
+    ignore = None if patterns is None else ignored
+    shutil.copytree(source, target, copy_function=_link_or_copy, ignore=ignore)
+    return sorted(left_out)
+
+
+def _fits(pieces: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether a path, or a folder above it, is what a pattern describes."""
+    wanted = (pattern.split("/") for pattern in patterns)
+    return any(len(pieces) <= len(one) and all(map(fnmatch, pieces, one)) for one in wanted)
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -30,7 +30,6 @@ def step(recipe: Recipe, slot: IterationSlot) -> Step:
     """The step that gathers an iteration's prompts and responses."""
     stage = recipe.stages[slot.stage_index]
     needs = plugins.make("methods", stage.method).needs()
-    source = plugins.make("sources", stage.prompts)
     count = stage.prompts_per_iteration
     return Step(
         name=step_name(slot.name),
@@ -38,7 +37,7 @@ def step(recipe: Recipe, slot: IterationSlot) -> Step:
         title=_title(needs, count),
         settings={
             "prompts": plugins.settings("sources", stage.prompts),
-            "data_digest": source.description()["digest"],
+            "data_digest": plugins.data_digest(stage.prompts),
             "prompts_per_iteration": count,
             "position": 0 if stage.reuse_prompts else slot.position,
             "iteration": slot.number,

@@ -1,12 +1,15 @@
-"""Runs a recipe from the command line: read, check, plan, execute, sum up."""
+"""Runs a recipe from the command line: check, plan, execute, sum up."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import yaml
 
@@ -17,9 +20,11 @@ from evalkit.pipeline import children, preflight, runner, summary
 from evalkit.pipeline.plan import make_plan
 from evalkit.pipeline.step import Plan, RunOptions, Step
 from evalkit.recipe import Recipe, as_data
-from evalkit.recipe_file import RecipeFile, read_recipe
+from evalkit.recipe_document import Document
+from evalkit.recipe_file import RecipeFile, validated
 from evalkit.rundir import PLAN, RECIPE, RunDir
 
+RUNS = Path("runs")
 # Set before any heavy import; none of these can change a result. Progress is shown once, by
 # `console`, and threads that wait for each other must not spin: on a busy machine that costs more
 # than the second thread gains.
@@ -30,31 +35,96 @@ SURROUNDINGS = {
 }
 
 
-def run_recipe(goal: str, flags: Mapping[str, Any]) -> None:
-    """Does what `evalkit GOAL RECIPE` promises, and prints the closing summary to stdout."""
+@dataclass(frozen=True)
+class Orders:
+    """How to go about a recipe: the flags that all its commands have.
+
+    out: folder of the run, by default `runs/NAME`. until: the step to stop after.
+    redo: steps to make again. hub_root: folder of the Hub that evalkit serves itself.
+    """
+
+    out: Path | None = None
+    until: str | None = None
+    redo: tuple[str, ...] = ()
+    dry_run: bool = False
+    hub_root: Path = Path("hub")
+    replace: bool = False
+    children: str = "auto"
+
+
+class Ready(NamedTuple):
+    """A checked recipe with its plan; lacking: what this machine would need to run it."""
+
+    file: RecipeFile
+    goal: str
+    plan: Plan
+    run: RunDir
+    options: RunOptions
+    lacking: list[Problem]
+
+
+def run_recipe(goal: str, document: Document, orders: Orders) -> Ready:
+    """Does what `evalkit GOAL RECIPE` promises, or with `dry_run` only prepares it."""
+    ready = prepare(goal, document, orders)
+    if not orders.dry_run:
+        perform(ready, orders)
+    return ready
+
+
+def prepare(goal: str, document: Document, orders: Orders) -> Ready:
+    """Checks a recipe and makes its plan; nothing is written.
+
+    Raises:
+        RecipeError: the recipe is wrong; `problems` lists everything wrong.
+    """
     os.environ.update(SURROUNDINGS)
-    path, overrides = flags["recipe"], flags["overrides"]
     try:
-        file = read_recipe(path, overrides)
+        file = validated(document)
     except RecipeError as error:
-        raise preflight.with_every_problem(error, path, overrides, goal) from None
-    run = RunDir(flags["out"] or Path("runs") / file.recipe.name)
-    options = RunOptions(hub_root=flags["hub_root"].absolute(), replace=flags["replace"])
+        raise preflight.with_every_problem(error, document, goal) from None
+    run = RunDir(orders.out or RUNS / file.recipe.name)
+    options = RunOptions(hub_root=orders.hub_root.absolute(), replace=orders.replace)
     lacking: list[Problem] = []
-    if flags["redo"] or not _is_finished(file.recipe, goal, run, options):
-        lacking = preflight.check(file, goal, only_plan=flags["dry_run"])
+    if orders.redo or not _is_finished(file.recipe, goal, run, options):
+        lacking = preflight.check(file, goal, only_plan=orders.dry_run)
     plan = make_plan(file.recipe, goal)
-    for name in (*flags["redo"], *([flags["until"]] if flags["until"] else [])):
+    for name in (*orders.redo, *([orders.until] if orders.until else [])):
         runner.require_step(plan, name)
-    if flags["until"]:
-        plan = plan.up_to({flags["until"]})
-    if flags["dry_run"]:
-        summary.print_plan(summary.describe_plan(plan, run, options, flags["redo"]))
-        print_lacking(lacking)
-        return
-    preflight.check_machine(run.path)
-    with run.locked():
-        _run(file, plan, run, options, flags)
+    if orders.until:
+        plan = plan.up_to({orders.until})
+    return Ready(file, goal, plan, run, options, lacking)
+
+
+def perform(ready: Ready, orders: Orders) -> list[str]:
+    """Runs what of a plan is not finished; returns the names of the steps that it ran."""
+    ready.run.refuse_foreign()
+    preflight.check_machine(ready.run.path)
+    # stdout is the result alone, whatever libraries print.
+    with contextlib.redirect_stdout(sys.stderr), ready.run.locked():
+        _forget(ready, orders)
+        _note_recipe(ready)
+        ran = runner.execute(ready.plan, ready.run, ready.options, _in_child(ready, orders))
+    if not ran:
+        say(f"nothing to do: all {len(ready.plan.steps)} steps of {ready.run.path} are finished")
+    return ran
+
+
+def print_outcome(ready: Ready, orders: Orders) -> None:
+    """Prints for people what `run_recipe` did or would do."""
+    if orders.dry_run:
+        description = summary.describe_plan(ready.plan, ready.run, ready.options, orders.redo)
+        summary.print_plan(description)
+        print_lacking(ready.lacking)
+    else:
+        summary.print_summary(ready.plan, ready.run, ready.options)
+
+
+def describe_outcome(ready: Ready, orders: Orders) -> dict[str, object]:
+    """The same as JSON values: of the run, or of the plan and what this machine lacks for it."""
+    if not orders.dry_run:
+        return summary.describe_run(ready.run.path)
+    description = summary.describe_plan(ready.plan, ready.run, ready.options, orders.redo)
+    return {**description, "lacking": [problem._asdict() for problem in ready.lacking]}
 
 
 def _is_finished(recipe: Recipe, goal: str, run: RunDir, options: RunOptions) -> bool:
@@ -68,21 +138,25 @@ def _is_finished(recipe: Recipe, goal: str, run: RunDir, options: RunOptions) ->
     return all(runner.state(step, run, options) == "done" for step in plan.steps)
 
 
-def _run(
-    file: RecipeFile, plan: Plan, run: RunDir, options: RunOptions, flags: Mapping[str, Any]
-) -> None:
-    runner.redo(plan, run, flags["redo"], options)
-    resolved = yaml.safe_dump(as_data(file.recipe), sort_keys=False, allow_unicode=True)
-    write_text(run.path / RECIPE, resolved)
-    steps = [{"step": step.name, "title": step.title} for step in make_plan(file.recipe).steps]
-    write_text(run.path / PLAN, json.dumps(steps, indent=1) + "\n")
-    ran = runner.execute(plan, run, options, _in_child(flags["children"], run, options))
-    if not ran:
-        say(f"nothing to do: all {len(plan.steps)} steps of {run.path} are finished")
-    summary.print_summary(plan, run, options)
+def _forget(ready: Ready, orders: Orders) -> None:
+    forgotten = runner.redo(ready.plan, ready.run, orders.redo, ready.options)
+    beyond = [name for name in forgotten if name not in ready.plan.by_name]
+    if beyond:
+        say(f"also forgotten, being made from it: {', '.join(beyond)}")
 
 
-def _in_child(when: str, run: RunDir, options: RunOptions) -> Callable[[Step], None] | None:
-    if when == "always" or (when == "auto" and children.has_gpu()):
-        return lambda step: children.run_in_child(step, run, options)
+def _note_recipe(ready: Ready) -> None:
+    resolved = yaml.safe_dump(as_data(ready.file.recipe), sort_keys=False, allow_unicode=True)
+    write_text(ready.run.path / RECIPE, resolved)
+    try:
+        whole = make_plan(ready.file.recipe)
+    except EvalkitError:  # data that only later commands need is not there
+        whole = ready.plan
+    steps = [{"step": step.name, "title": step.title} for step in whole.steps]
+    write_text(ready.run.path / PLAN, json.dumps(steps, indent=1) + "\n")
+
+
+def _in_child(ready: Ready, orders: Orders) -> Callable[[Step], None] | None:
+    if orders.children == "always" or (orders.children == "auto" and children.has_gpu()):
+        return lambda step: children.run_in_child(step, ready.run, ready.options, ready.goal)
     return None

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from evalkit.console import progress_line, say
-from evalkit.durable import write_text
-from evalkit.errors import RecipeError, StaleStepError, did_you_mean
+from evalkit.durable import read_json, write_text
+from evalkit.errors import (
+    EvalkitError,
+    PrerequisiteError,
+    RecipeError,
+    StaleStepError,
+    did_you_mean,
+    lacking,
+)
 from evalkit.fingerprint import differences
-from evalkit.pipeline.step import Plan, RunOptions, Step, StepContext, step_fingerprint
+from evalkit.pipeline.step import Kind, Plan, RunOptions, Step, StepContext, step_fingerprint
 from evalkit.pipeline.versions import package_versions
 from evalkit.records import dumps
-from evalkit.rundir import Receipt, RunDir
+from evalkit.rundir import FACTS, Receipt, RunDir
 
 State = Literal["done", "to do", "stale", "rebuild"]
-FACTS = "run_facts.json"
+FREE_BYTES_OF_A_FULL_DISK = 1_000_000
+# What to lower where memory does not suffice, by kind of step.
+MEMORY_HINTS: Mapping[Kind, str] = {
+    "train": "training.token_budget or micro_batch_size; gradient_checkpointing: true saves more",
+    "generate": "the engine's batch_rows, or sampling.max_new_tokens",
+    "evaluate": "the engine's batch_rows, or the benchmark's max_new_tokens",
+    "judge": "the judge's batch size",
+    "quantize": "the scheme's calibration_samples or max_sequence_length",
+}
 SHOWN_DIFFERENCES = 6
 
 
@@ -34,7 +51,9 @@ def state(step: Step, run: RunDir, options: RunOptions) -> State:
 
 
 def redo(plan: Plan, run: RunDir, names: Sequence[str], options: RunOptions) -> list[str]:
-    """Forgets steps and all that depends on them; returns the names of what was forgotten.
+    """Forgets steps and all that was made from them; returns the names of what was forgotten.
+
+    Finished steps beyond the plan, which may be cut short, are forgotten too.
 
     Raises:
         RecipeError: the plan has no such step.
@@ -46,9 +65,21 @@ def redo(plan: Plan, run: RunDir, names: Sequence[str], options: RunOptions) -> 
     kept = tuple(step for step in plan.steps if step.name not in wanted)
     refuse_stale(Plan(plan.recipe, kept), run, options)
     forgotten = [step.name for step in plan.steps if step.name in wanted]
+    forgotten += _made_from(run, wanted)
     for step in forgotten:
         run.forget(step)
     return forgotten
+
+
+def _made_from(run: RunDir, names: set[str]) -> list[str]:
+    """Other finished steps that needed some, directly or indirectly, as their receipts say."""
+    # A receipt of those is not read: it may be damaged, and be why they are made again.
+    receipts = {name: run.receipt(name) for name in run.finished() if name not in names}
+    needs = {name: set(one.settings["needs"]) for name, one in receipts.items() if one is not None}
+    found: list[str] = []
+    while more := [n for n in needs if n not in {*names, *found} and needs[n] & {*names, *found}]:
+        found += more
+    return found
 
 
 def require_step(plan: Plan, name: str) -> Step:
@@ -119,7 +150,7 @@ def run_step(plan: Plan, step: Step, run: RunDir, options: RunOptions) -> Receip
         return recovered
     started = time.monotonic()
     folder = run.begin(step.name, step_fingerprint(basis))
-    with progress_line(step.name) as progress:
+    with progress_line(step.name) as progress, _told_what_lacks(step, run):
         context = StepContext(plan.recipe, run, folder, options, progress)
         result = dict(step.work(context))
     if step.expensive:
@@ -130,10 +161,29 @@ def run_step(plan: Plan, step: Step, run: RunDir, options: RunOptions) -> Receip
     return receipt
 
 
+@contextmanager
+def _told_what_lacks(step: Step, run: RunDir) -> Iterator[None]:
+    """Turns a library's error about memory or disk into one that says what to do."""
+    try:
+        yield
+    except EvalkitError:
+        raise
+    except Exception as error:
+        lacks = lacking(error)
+        # Some libraries fail on a full disk without saying so.
+        if lacks is None and shutil.disk_usage(run.path).free < FREE_BYTES_OF_A_FULL_DISK:
+            lacks = PrerequisiteError("there is no space left on the disk", "free some space")
+        if lacks is None:
+            raise
+        lower = MEMORY_HINTS.get(step.kind, "") if "memory" in lacks.message else ""
+        hint = f"{lacks.hint}{f': {lower}' if lower else ''}; the same command then goes on"
+        raise PrerequisiteError(f"step {step.name}: {lacks.message}", hint) from error
+
+
 def read_facts(run: RunDir) -> dict[str, Any]:
     """Times, host and places of a run: what differs between equal runs."""
-    file = run.path / FACTS
-    facts: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    hint = "remove it: it only holds how long steps took"
+    facts: dict[str, Any] = read_json(run.path / FACTS, {}, hint=hint)
     return facts
 
 

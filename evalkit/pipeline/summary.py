@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from evalkit.console import no_progress
+from evalkit.durable import read_json
 from evalkit.errors import RecipeError
 from evalkit.family import Family
-from evalkit.pipeline import carding, comparison, publishing, runner
+from evalkit.pipeline import carding, comparison, evaluation, publishing, runner
+from evalkit.pipeline.checkpoints import FOLDER as CHECKPOINT
 from evalkit.pipeline.family import gather
 from evalkit.pipeline.step import Plan, RunOptions, StepContext
 from evalkit.recipe import LOCAL_HUB
-from evalkit.records import Release, to_json
+from evalkit.records import Release, Score, from_json, to_json
 from evalkit.rundir import PLAN, RunDir
+from evalkit.standings import decimals_of, with_interval
 from evalkit.tables import family_table
 
 
@@ -51,7 +54,7 @@ def print_plan(description: Mapping[str, Any]) -> None:
     for step in description["steps"]:
         what = f"{step['title']} ({step['cost']})" if step["cost"] else step["title"]
         rows.append([step["step"], step["state"], what])
-    _print_columns(rows)
+    print_columns(rows)
     for line in description["intentions"]:
         click.echo(line)
     click.echo(f"run folder: {description['run']}")
@@ -69,19 +72,28 @@ def describe_run(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path} is not a run: it has no {PLAN}", "runs lie under runs/")
     run = RunDir(path)
     facts = runner.read_facts(run).get("steps", {})
+    plan = read_json(path / PLAN, hint="run its recipe again: that writes it anew")
+    planned = [step["step"] for step in plan]
+    # What an earlier form of the recipe made, or another command on the same model, lies here too.
+    names = [*planned, *(name for name in run.finished() if name not in planned)]
     steps = [
         {
-            "step": step["step"],
-            "finished": run.receipt(step["step"]) is not None,
-            "seconds": facts.get(step["step"], {}).get("seconds"),
-            "result": _short_result(run, step["step"]),
+            "step": name,
+            "planned": name in planned,
+            "finished": run.receipt(name) is not None,
+            "seconds": facts.get(name, {}).get("seconds"),
+            "result": _short_result(run, name),
         }
-        for step in json.loads((path / PLAN).read_text("utf-8"))
+        for name in names
     ]
     family = _family(run)
+    finished = [step["step"] for step in steps if step["finished"]]
     return {
         "run": str(path),
         "steps": steps,
+        "checkpoints": _checkpoints(run, finished),
+        "scores": _scores(run, finished),
+        "comparisons": _comparisons(run, finished),
         "family": to_json(family) if family else None,
         "cards": _cards(run, family),
         "releases": to_json(publishing.read_releases(run)),
@@ -90,17 +102,19 @@ def describe_run(path: Path) -> dict[str, Any]:
 
 def print_run(description: Mapping[str, Any]) -> None:
     """Prints what `describe_run` found as tables."""
-    from evalkit.records import from_json
-
     rows = [["step", "", "seconds", "made"]]
     for step in description["steps"]:
         seconds = "" if step["seconds"] is None else f"{step['seconds']:.1f}"
         state = "done" if step["finished"] else "to do"
+        state = state if step["planned"] else "earlier"
         rows.append([step["step"], state, seconds, step["result"]])
-    _print_columns(rows)
+    print_columns(rows)
     if description["family"]:
         click.echo()
         _print_family(from_json(Family, description["family"]))
+    elif description["scores"]:
+        click.echo()
+        _print_scores(description["scores"])
     for release in description["releases"]:
         click.echo(f"{release['repo_id']}  {release['commit'][:12]}  {release['url']}")
 
@@ -110,6 +124,8 @@ def print_summary(plan: Plan, run: RunDir, options: RunOptions) -> None:
     family = _measured(plan, run, options)
     if family is None:
         click.echo(f"finished {len(plan.steps)} steps in {run.path}; see: evalkit show {run.path}")
+        for name, folder in _checkpoints(run, list(plan.by_name)).items():
+            click.echo(f"  {name}: {folder}")
         return
     _print_family(family)
     if carding.NAME in plan.by_name:
@@ -156,7 +172,8 @@ def _column(heading: str, *cells: str) -> list[str]:
     return [*textwrap.wrap(heading, width), "-" * width, *cells]
 
 
-def _print_columns(rows: Sequence[Sequence[str]]) -> None:
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Prints rows as columns, each as wide as its widest cell."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -180,6 +197,50 @@ def _family(run: RunDir) -> Family | None:
     return carding.read_family(run.folder(carding.NAME))
 
 
+def _checkpoints(run: RunDir, steps: Sequence[str]) -> dict[str, str]:
+    """Where the checkpoints lie that finished steps made or found, by the step's name."""
+    found = {}
+    for step in steps:
+        receipt = run.receipt(step)
+        made = run.folder(step) / CHECKPOINT
+        if receipt is not None and (made.is_dir() or receipt.result.get("path")):
+            found[step] = str(receipt.result.get("path") or made)
+    return found
+
+
+def _scores(run: RunDir, steps: Sequence[str]) -> list[dict[str, Any]]:
+    """Every score of the finished evaluations, with the checkpoint it was measured on."""
+    results = [
+        evaluation.read_result(run.folder(step))
+        for step in steps
+        if (run.folder(step) / evaluation.RESULT).is_file()
+    ]
+    return [
+        {"checkpoint": result.checkpoint, "benchmark": result.benchmark, **to_json(score)}
+        for result in results
+        for score in result.scores
+    ]
+
+
+def _comparisons(run: RunDir, steps: Sequence[str]) -> list[Any]:
+    if comparison.NAME not in steps:
+        return []
+    found: list[Any] = to_json(comparison.read_comparisons(run.folder(comparison.NAME)))
+    return found
+
+
+def _print_scores(scores: Sequence[Mapping[str, Any]]) -> None:
+    rows = [["checkpoint", "benchmark", "task: metric", "value [95 %]", "n"]]
+    for row in scores:
+        score = from_json(Score, {field.name: row[field.name] for field in fields(Score)})
+        value = with_interval(score.value, score.ci_low, score.ci_high, decimals_of(score))
+        rows.append([
+            row["checkpoint"], row["benchmark"], f"{score.task}: {score.metric}", value,
+            str(score.n),
+        ])  # fmt: skip
+    print_columns(rows)
+
+
 def _measured(plan: Plan, run: RunDir, options: RunOptions) -> Family | None:
     """The family as this plan measured it, None before all of it is compared."""
     step = plan.by_name.get(comparison.NAME)
@@ -192,8 +253,4 @@ def _cards(run: RunDir, family: Family | None) -> dict[str, str]:
     if family is None:
         return {}
     folder = run.folder(carding.NAME)
-    return {
-        m.title: str(folder / m.title / carding.CARD_FILE)
-        for m in family.members
-        if m.kind != "base" or m.built
-    }
+    return {m.title: str(folder / m.title / carding.CARD_FILE) for m in family.members if m.is_ours}

@@ -23,11 +23,11 @@ def step(recipe: Recipe, ref: PluginRef) -> Step:
     """The step that makes one variant of the last checkpoint."""
     parent = final_checkpoint(recipe)
     scheme = plugins.make("schemes", ref)
-    needs, settings = [step_of(recipe, parent)], {"scheme": plugins.settings("schemes", ref)}
+    needs = [step_of(recipe, parent)]
+    settings: dict[str, Any] = {"scheme": plugins.settings("schemes", ref)}
     if scheme.calibrated and recipe.calibration is not None:
-        source = plugins.make("sources", recipe.calibration)
         settings["calibration"] = plugins.settings("sources", recipe.calibration)
-        settings["calibration_digest"] = source.description()["digest"]
+        settings["calibration_digest"] = plugins.data_digest(recipe.calibration)
     elif scheme.calibrated and iterations(recipe):
         needs.append(responses_step(parent))
     return Step(
