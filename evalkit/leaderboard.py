@@ -1,7 +1,7 @@
 """What a leaderboard shows: columns of benchmark, task and metric, read from `leaderboards/*.yaml`.
 
-Where none is named, the shipped definition that fits what was measured is taken, with a column
-for each other task; where none fits, one is derived: the first score of every task.
+Where none is named, the shipped definition that fits what was measured is taken,
+or one is derived: the first score of every task.
 """
 
 from __future__ import annotations
@@ -163,24 +163,32 @@ def read_definition(name: str) -> Definition:
 
 
 def definition_for(members: Sequence[Member]) -> Definition:
-    """The shipped definition all of whose columns were measured, and what it does not show.
+    """The shipped definition that shows all tasks that were measured, else a derived one.
 
-    Where several fit, the one with the most columns; where none does, a derived one.
+    One with averages is kept whole wherever all its columns were measured, and gets columns for
+    what else was.
     """
+    every = _first_scores(members)
     fitting = [
         definition
         for definition in map(_shipped, definition_names())
         if all(any(column.score_of(member) for member in members) for column in definition.columns)
     ]
-    if not fitting:
-        return derived(members)
-    widest = max(fitting, key=lambda definition: len(definition.columns))
-    more = [c for c in _first_scores(members) if not _shows(widest, c.benchmark, c.task)]
-    if not more:
-        return widest
-    columns = _told_apart([*widest.columns, *more[:MAX_COLUMNS]])
-    changes = {"name": "results", "title": f"{widest.title}, and more", "columns": columns}
-    return widest.model_copy(update=changes)
+    for definition in fitting:
+        if not _unshown(definition, every):
+            return definition
+    whole = next((definition for definition in fitting if definition.averages), None)
+    return derived(members) if whole is None else _with_more(whole, _unshown(whole, every))
+
+
+def _unshown(definition: Definition, columns: Sequence[Column]) -> list[Column]:
+    return [c for c in columns if not _shows(definition, c.benchmark, c.task)]
+
+
+def _with_more(definition: Definition, columns: Sequence[Column]) -> Definition:
+    every = _told_apart([*definition.columns, *columns[:MAX_COLUMNS]])
+    changes = {"name": "results", "title": f"{definition.title}, and more", "columns": every}
+    return definition.model_copy(update=changes)
 
 
 def _shows(definition: Definition, benchmark: str, task: str) -> bool:

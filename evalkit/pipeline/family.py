@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ def title(recipe: Recipe, name: str) -> str:
         if name == variant_name(last, ref.key):
             suffix = registry.load("schemes", ref.name).suffix
             return f"{title(recipe, last)}-{suffix}"
-    return f"{recipe.name}-{name[:1].upper()}{name[1:]}"
+    by_number = name == BASE or re.fullmatch(r"iter\d+", name)
+    return f"{recipe.name}-{name.capitalize() if by_number else name.upper()}"
 
 
 def repo_id(recipe: Recipe, name: str) -> str | None:
