@@ -209,7 +209,7 @@ class TestParquet:
         for row, typed in zip(rows, table.to_pylist(), strict=True):
             assert row == {key: "" if v is None else str(v) for key, v in typed.items()}
         kinds = {field.name: str(field.type) for field in table.schema}
-        assert kinds["model"] == "string"
+        assert kinds["model"] == "large_string"
         assert kinds["Pocket exact: exact match value"] == "double"
         assert kinds["Pocket exact: exact match n"] == kinds["parameters"] == "int64"
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from typing import Any, NamedTuple
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.errors import CardError
 from evalkit.standings import Row, Standings
+
+if TYPE_CHECKING:
+    import pandas
 
 FACTS = {"value": float, "stderr": float, "ci_low": float, "ci_high": float, "n": int,
          "missing": int}  # fmt: skip
@@ -44,34 +46,40 @@ def fields(standings: Standings) -> list[Field]:
 
 
 def records(standings: Standings) -> list[dict[str, Any]]:
-    """One record per model, with all `fields` in their order."""
-    return [_record(standings, row) for row in standings.rows]
-
-
-def to_csv(standings: Standings) -> bytes:
-    """Comma-separated values with a header; None is empty."""
-    text = io.StringIO()
-    names = [field.name for field in fields(standings)]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records(standings))
-    return text.getvalue().encode()
-
-
-def to_json(standings: Standings) -> bytes:
-    """The table with its definition and notes.
+    """One record per model, with all `fields` in their order.
 
     Raises:
         CardError: a number is not finite.
     """
-    value = leaderboard_json(standings)
-    try:
-        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-    except ValueError as error:
+    found = [_record(standings, row) for row in standings.rows]
+    values = (value for record in found for value in record.values())
+    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
         raise CardError(
             f"the leaderboard {standings.definition.name} holds a number that is not finite"
-        ) from error
-    return f"{text}\n".encode()
+        )
+    return found
+
+
+def to_frame(standings: Standings) -> pandas.DataFrame:
+    """The records as a table of nullable columns, typed even where all is unknown."""
+    import pandas
+
+    nullable = {str: "string", int: "Int64", float: "Float64"}
+    dtypes: dict[str, Any] = {field.name: nullable[field.kind] for field in fields(standings)}
+    frame = pandas.DataFrame(records(standings), columns=list(dtypes), dtype=object)
+    return frame.astype(dtypes)
+
+
+def to_csv(standings: Standings) -> bytes:
+    """Comma-separated values with a header; None is empty."""
+    text: str = to_frame(standings).to_csv(index=False, lineterminator="\n")
+    return text.encode()
+
+
+def to_json(standings: Standings) -> bytes:
+    """The table with its definition and notes."""
+    value = leaderboard_json(standings)
+    return f"{json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)}\n".encode()
 
 
 def leaderboard_json(standings: Standings) -> dict[str, Any]:
