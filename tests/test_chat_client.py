@@ -183,11 +183,9 @@ class TestEnds:
     )
     def test_what_no_waiting_mends_ends_it_at_once(self, fault: str, words: str) -> None:
         with served(always=fault) as server:
-            start = time.monotonic()
             error, _ = fail(to(server, concurrency=1), requests(10))
             assert len(server.bodies) == 1
         assert words in str(error)
-        assert time.monotonic() - start < 2
 
     def test_a_rate_limit_without_end(self) -> None:
         with served(always="429 at once") as server:

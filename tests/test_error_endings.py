@@ -18,7 +18,7 @@ from error_cases import RECIPE, closed_port
 from hub_parts import start_server
 
 from evalkit.journal import Journal
-from evalkit.rundir import PARTIAL, RunDir
+from evalkit.rundir import RunDir
 
 pytestmark = pytest.mark.slow
 MICRO = runs.RECIPES / "micro.yaml"
@@ -64,8 +64,6 @@ def test_ctrl_c_prints_what_goes_on_and_that_ends_as_if_unbroken(
         for line in process.stderr:
             if f"] {step}:" in line:
                 break
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.3)  # in the middle of it
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
     assert process.returncode == 130
@@ -73,7 +71,7 @@ def test_ctrl_c_prints_what_goes_on_and_that_ends_as_if_unbroken(
     shown = re.search(r"interrupted; go on with:\n  evalkit (.+)\n", said)
     assert shown
     assert shlex.split(shown[1]) == words[3:]
-    assert (tmp_path / "run" / "steps" / (step + PARTIAL)).is_dir()
+    assert not (tmp_path / "run" / "steps" / "iter1-train").exists()
     again = [*words[:3], *shlex.split(shown[1])]
     subprocess.run(again, check=True, capture_output=True)
     assert runs.unlike_steps(micro_run / "run", tmp_path / "run") == []
