@@ -96,10 +96,8 @@ class TestPassingTrouble:
 
     def test_retry_after_is_kept_to_by_all(self) -> None:
         with served(faults=["429"]) as server:
-            start = time.monotonic()
             ask(to(server, concurrency=1), requests(3))
             first, *later = server.times
-        assert first - start < 0.25
         assert min(later) - first >= 0.3
 
     @pytest.mark.parametrize("bad", [0, 3, 7])
