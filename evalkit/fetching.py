@@ -8,6 +8,7 @@ from typing import NamedTuple
 from evalkit.errors import PrerequisiteError, RecipeError, gist, missing_extra
 
 # Other formats of the same weights, which nothing here reads.
+CHECK_TIMEOUT_S = 10.0
 _IGNORED = ["*.pth", "*.gguf", "original/*"]
 
 
@@ -16,6 +17,53 @@ class Fetched(NamedTuple):
 
     folder: Path
     revision: str
+
+
+def check_model(model: str, revision: str | None) -> None:
+    """Asks whether `fetch_model` would find a repository, without fetching it; else the cache.
+
+    Raises:
+        RecipeError: `model` cannot be a Hub id.
+        PrerequisiteError: the Hub does not have it, does not let us read it, or cannot be reached
+            while the cache lacks it; or huggingface_hub is not installed.
+    """
+    try:
+        import httpx
+        from huggingface_hub import HfApi, snapshot_download
+    except ImportError as error:
+        raise missing_extra("huggingface_hub", "train") from error
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        api = HfApi()
+        api.model_info(model, revision=revision, timeout=CHECK_TIMEOUT_S)
+        api.auth_check(model)
+    except GatedRepoError as error:
+        hint = "accept its terms on its page, then hf auth login, or set HF_TOKEN"
+        raise PrerequisiteError(f"{model} is gated, and closed to this machine", hint) from error
+    except RevisionNotFoundError as error:
+        hint = "give a branch, a tag or a commit of it"
+        raise PrerequisiteError(f"{model} has no revision {revision}", hint) from error
+    except RepositoryNotFoundError as error:
+        hint = "check its name; a private one needs a token (hf auth login)"
+        raise PrerequisiteError(f"the Hub has no model {model}", hint) from error
+    except HFValidationError as error:
+        hint = "give a folder that save_pretrained wrote, or a Hub id such as org/name"
+        raise RecipeError(f"{model} is neither a folder nor a Hub id", hint) from error
+    except (HfHubHTTPError, httpx.HTTPError, OSError, RuntimeError) as error:
+        try:
+            snapshot_download(model, revision=revision, local_files_only=True)
+        except (HfHubHTTPError, OSError, ValueError):
+            raise PrerequisiteError(
+                f"the model {model} is not in this machine's cache, and the Hub cannot be reached",
+                f"connect, or bring it along: hf download {model}",
+            ) from error
 
 
 def fetch_model(model: str, revision: str | None, key: str, example: str) -> Fetched:

@@ -39,6 +39,15 @@ _SECRET = re.compile(
 _SHOWN_CHARACTERS = 40
 
 
+class WrongValueError(ValueError):
+    """What a validator raises where its message may hold a colon itself."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(f"{message}: {hint}")
+        self.message = message
+        self.hint = hint
+
+
 class FieldError(NamedTuple):
     """One wrong value: the key it stands under, what is wrong with it, and what to write."""
 
@@ -66,8 +75,7 @@ def _told(model: type[BaseModel], key: KeyPath, item: Mapping[str, Any], what: s
     if kind == "missing":
         return FieldError(key, f"this {what} is missing", _example(model, key))
     if kind in ("value_error", "assertion_error"):
-        # Our own: what is wrong, and behind a colon what to do.
-        message, _, hint = str(item["msg"]).split(", ", 1)[1].partition(": ")
+        message, hint = _said(item["ctx"]["error"])
         return FieldError(key, message + _got(value), hint or _expected(model, key))
     if kind == "invalid_key":
         return FieldError(key, f"a {what} must be a text", "put it in quotes, or remove it")
@@ -78,6 +86,14 @@ def _told(model: type[BaseModel], key: KeyPath, item: Mapping[str, Any], what: s
     if kind == "literal_error" and isinstance(value, str):
         hint = did_you_mean(value, re.findall(r"'([^']*)'", item["ctx"]["expected"]))
     return FieldError(key, wrong + _got(value), hint)
+
+
+def _said(error: Exception) -> tuple[str, str]:
+    """What is wrong, and what to do: in an error of our own behind the first colon."""
+    if isinstance(error, WrongValueError):
+        return error.message, error.hint
+    message, _, hint = str(error).partition(": ")
+    return message, hint
 
 
 def _got(value: Any) -> str:
@@ -98,7 +114,7 @@ def _expected(model: type[BaseModel], key: KeyPath) -> str:
     inner = _model_at(model, key)
     if inner is not None and text.type == "section":
         return f"keys it may have: {', '.join(inner.model_fields)}"
-    default = "" if text.default in (None, "none", "''") else f"; the default is {text.default}"
+    default = "" if text.default in (None, "null", "''") else f"; the default is {text.default}"
     return f"give a {text.type}{default}".replace("`", "'").replace("give a true", "give true")
 
 

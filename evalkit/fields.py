@@ -108,7 +108,7 @@ def in_yaml(value: Any) -> str:
         given = value.model_dump(mode="json", exclude_defaults=True)
         return given["name"] if list(given) == ["name"] else in_yaml(given)
     if value is None:
-        return "none"
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):

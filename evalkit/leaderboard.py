@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from evalkit import resources
 from evalkit.errors import CardError, Problem, did_you_mean
 from evalkit.family import Member
-from evalkit.field_errors import field_errors
+from evalkit.field_errors import WrongValueError, field_errors
 from evalkit.recipe_document import KeyPath
 from evalkit.records import Scale, Score
 from evalkit.yaml_file import read_mapping
@@ -132,10 +132,12 @@ class Definition(_Closed):
         wanted = [name for average in self.averages for name in average.of]
         for name in wanted:
             if name not in headings:
-                raise ValueError(f"no column is labelled '{name}': {did_you_mean(name, headings)}")
+                raise WrongValueError(
+                    f"no column is labelled '{name}'", did_you_mean(name, headings)
+                )
         if self.sort_by is not None and self.sort_by not in known:
             hint = did_you_mean(self.sort_by, known)
-            raise ValueError(f"no column to sort by is labelled '{self.sort_by}': {hint}")
+            raise WrongValueError(f"no column to sort by is labelled '{self.sort_by}'", hint)
         return self
 
 
@@ -263,7 +265,6 @@ def _labels() -> dict[str, dict[str, str]]:
 
 @cache
 def _shipped(name: str) -> Definition:
-
     return Definition.model_validate(yaml.safe_load(resources.leaderboard(f"{name}.yaml")))
 
 

@@ -178,6 +178,8 @@ class Publish(Section):
             raise ValueError(
                 "not a Hub's address: give 'local', or one such as https://huggingface.co"
             )
+        if "@" in value:
+            raise ValueError("only the address: a token belongs in HF_TOKEN, or hf auth login")
         return value.rstrip("/")
 
 

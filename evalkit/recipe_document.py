@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,6 +13,8 @@ import yaml
 from evalkit.errors import RecipeError
 
 KeyPath = tuple[str | int, ...]
+# Source: YAML 1.2.2, sections 7.3.1 and 7.3.2; a quote is doubled, or escaped.
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 
 
 @dataclass
@@ -66,7 +69,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
 
 def key_path(name: str) -> KeyPath:
     """`variants.0.name` as a path of keys."""
-    return tuple(int(part) if part.isdigit() else part for part in name.split("."))
+    return tuple(int(part) if part.isdecimal() else part for part in name.split("."))
 
 
 def flag_value(text: str, said: str) -> Any:
@@ -90,14 +93,15 @@ def plugin_data(text: str, said: str) -> str | dict[str, Any]:
     `rule` and `lm_eval_tasks:tasks=[gsm8k],limit=50` are such texts; values are YAML.
 
     Raises:
-        RecipeError: what follows the colon is not `option=value` parted by commas.
+        RecipeError: what follows the colon is not `option=value` parted by commas, or a
+            quote stays open.
     """
     name, colon, options = text.partition(":")
     name = name if name.endswith(".py") else name.replace("-", "_")
     if not colon:
         return name
     found = Document({"name": name})
-    for part in _parts(options):
+    for part in _parts(options, said):
         option, equals, value = part.partition("=")
         if not equals or not option.strip():
             raise RecipeError(
@@ -108,22 +112,33 @@ def plugin_data(text: str, said: str) -> str | dict[str, Any]:
     return found.data
 
 
-def _parts(text: str) -> Iterator[str]:
+def _parts(text: str, said: str) -> Iterator[str]:
     """Parts between commas that stand in no bracket or quotation."""
-    depth, quote, part = 0, "", ""
-    for letter in text:
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "'\"":
-            quote = letter
-        else:
-            depth += (letter in "[{") - (letter in "]}")
-        if letter == "," and depth == 0 and not quote:
+    depth, part, at = 0, "", 0
+    while at < len(text):
+        taken = text[at]
+        if taken in "'\"" and _begins_value(part, depth):
+            quoted = _QUOTED.match(text, at)
+            if quoted is None:
+                raise RecipeError(
+                    f"{said}: the quote before {text[at + 1 :]} is not closed",
+                    "close it, or put a text that holds it in quotes of the other kind",
+                )
+            taken = quoted[0]
+        depth += (taken in "[{") - (taken in "]}")
+        at += len(taken)
+        if taken == "," and depth == 0:
             yield part
             part = ""
         else:
-            part += letter
+            part += taken
     yield part
+
+
+def _begins_value(before: str, depth: int) -> bool:
+    """Whether a quote behind this opens a text; within a word it is an apostrophe."""
+    before = before.rstrip()
+    return before[-1:] in "[{,:" if depth else before.find("=") == len(before) - 1 >= 0
 
 
 def _put(data: Any, key: KeyPath, value: Any) -> None:

@@ -65,6 +65,9 @@ def summary(kind: str, name: str) -> str:
 
     For one of another package, which package it is of, and whether its file is there at all.
     """
+    if name.endswith(".py"):
+        return _first_line(Path(name).expanduser())
+    name = _plain(name)
     if name in _own(kind):
         return _first_line(Path(__file__).parent / ROOMS[kind] / f"{name}.py")
     point, package = _foreign(kind)[name], package_of(kind, name)

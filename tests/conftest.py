@@ -130,6 +130,21 @@ def _network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     _guard(True)
 
 
+@pytest.fixture
+def unplugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine without a network: every connection is refused, as by a proxy that is off."""
+    import huggingface_hub
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
+    for name in PROXIES:
+        monkeypatch.setenv(name, closed)
+    huggingface_hub.close_session()  # a client keeps the proxies that it began with
+    yield
+    huggingface_hub.close_session()
+
+
 # --- what this machine lacks ---------------------------------------------------------------
 
 

@@ -187,6 +187,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(429, "You exceeded your current quota", "insufficient_quota")
         elif fault == "tomorrow":
             self._error(429, "daily limit", headers={"Retry-After": "86400"})
+        elif fault == "down until tomorrow":
+            self._error(503, "maintenance", headers={"Retry-After": "86400"})
         elif fault in ("500", "503"):
             self._send(int(fault), b"upstream trouble", {"Content-Type": "text/plain"})
         elif fault == "slow":

@@ -100,7 +100,7 @@ class TestPassingTrouble:
             first, *later = server.times
         assert min(later) - first >= 0.3
 
-    @pytest.mark.parametrize("bad", [0, 3, 7])
+    @pytest.mark.parametrize("bad", [0, 3, 6])
     def test_a_request_that_always_fails_is_missing_and_the_others_are_not(self, bad: int) -> None:
         def script(body: dict[str, Any]) -> dict[str, Any]:
             if body["messages"][-1]["content"] == f"question {bad}":
@@ -128,6 +128,19 @@ class TestEnds:
             assert len(got) == len(server.answered) == 10
             assert len(server.bodies) <= 10 + 4 + 3 * 3
         assert "failed 9 times in a row: HTTP 503" in str(error)
+
+    @pytest.mark.parametrize("answered", [0, 6])
+    def test_the_last_requests_are_not_missing_when_the_server_fails(self, answered: int) -> None:
+        """Too few for failures in a row; they are asked again another day, so none is given."""
+        with served(faults=[None] * answered, always=503) as server:
+            failing = to(server, concurrency=2, attempts=3, backoff_s=0.005)
+            error, got = fail(failing, requests(answered + 2))
+        assert isinstance(error, PrerequisiteError)
+        assert len(got) == len(server.answered) == answered
+        assert "gave no answer to the last 2 requests: given up after 3 attempts" in str(error)
+        assert "HTTP 503: scripted 503" in str(error)
+        assert "run the same command again when it works" in error.hint
+        assert "`timeout_s`" in error.hint
 
     @pytest.mark.parametrize(
         ("key", "expected"),
@@ -163,21 +176,35 @@ class TestEnds:
         assert "there are no chat completions at" in str(error)
         assert "up to and with /v1" in error.hint
 
-    def test_refusing_the_first_requests_ends_it(self) -> None:
+    @pytest.mark.parametrize("concurrency", [1, 4])
+    def test_refusing_the_first_requests_ends_it(self, concurrency: int) -> None:
+        """None of them is missing: a mended server is asked for all."""
         with served(always=400) as server:
-            error, _ = fail(to(server, concurrency=1), requests(50))
-            assert len(server.bodies) == 5
+            error, got = fail(to(server, concurrency=concurrency), requests(50))
+            assert 5 <= len(server.bodies) < 5 + concurrency
+        assert got == []
         assert isinstance(error, JudgeError)
         assert "refused the first 5 requests: HTTP 400: scripted 400" in str(error)
 
-    def test_a_refused_request_among_others_is_missing(self) -> None:
-        with served(faults=[None, 400]) as server:
+    @pytest.mark.parametrize("bad", [0, 1, 9])
+    def test_a_refused_request_among_others_is_missing(self, bad: int) -> None:
+        with served(faults=[None] * bad + [400]) as server:
             answers = ask(to(server, concurrency=1), requests(10))
-        assert [answer.text is None for answer in answers] == [i == 1 for i in range(10)]
-        assert answers[1].reason == "the server refused the request: HTTP 400: scripted 400"
+        assert [answer.text is None for answer in answers] == [i == bad for i in range(10)]
+        assert answers[bad].reason == "the server refused the request: HTTP 400: scripted 400"
+
+    def test_a_few_refused_requests_that_alone_are_left_are_missing(self) -> None:
+        """Of a long run resumed, say: prompts longer than the model takes."""
+        with served(always=400) as server:
+            assert [answer.text for answer in ask(to(server), requests(2))] == [None, None]
 
     @pytest.mark.parametrize(
-        ("fault", "words"), [("quota", "has no credit left"), ("tomorrow", "asks to wait 86400 s")]
+        ("fault", "words"),
+        [
+            ("quota", "has no credit left"),
+            ("tomorrow", "is over its rate limit (HTTP 429: daily limit) and asks to wait 86400 s"),
+            ("down until tomorrow", "fails (HTTP 503: maintenance) and asks to wait 86400 s"),
+        ],
     )
     def test_what_no_waiting_mends_ends_it_at_once(self, fault: str, words: str) -> None:
         with served(always=fault) as server:

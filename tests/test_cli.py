@@ -10,6 +10,7 @@ import click
 import pytest
 
 from evalkit.cli import cli, main
+from evalkit.cli.app import CONTEXT, echo_json
 
 ROOT = Path(__file__).parent.parent
 RECIPE_FLAGS = {
@@ -88,7 +89,7 @@ def test_every_command_prints_json() -> None:
 
 
 def test_the_exit_codes_stand_in_the_help() -> None:
-    shown = cli.get_help(click.Context(cli, info_name="evalkit"))
+    shown = cli.get_help(click.Context(cli, info_name="evalkit", **CONTEXT))
     for code in ("0", "1", "2", "130"):
         assert re.search(rf"^ +{code}  \w", shown, re.MULTILINE)
 
@@ -159,7 +160,7 @@ def test_help_and_list_import_nothing_heavy() -> None:
 
 
 def test_the_readme_shows_the_help_as_it_is() -> None:
-    context = click.Context(cli, info_name="evalkit", terminal_width=100)
+    context = click.Context(cli, info_name="evalkit", terminal_width=100, **CONTEXT)
     readme = (ROOT / "README.md").read_text()
     assert cli.get_help(context) in readme
 
@@ -225,6 +226,10 @@ def test_goals_cut_the_same_plan_short(tmp_path: Path, capsys: pytest.CaptureFix
     [
         (["train", "RECIPE", "--dry-run", "--until", "iter2-trian"], "did you mean 'iter2-train'"),
         (["train", "RECIPE", "--dry-run", "--redo", "iter1-jugde"], "did you mean 'iter1-judge'"),
+        (
+            ["train", "RECIPE", "--dry-run", "--until", "base", "--redo", "iter1-train"],
+            "known: base",
+        ),
         (["list", "judgs"], "did you mean 'judges'"),
         (["train", "nowhere.yaml"], ""),
     ],
@@ -258,3 +263,8 @@ def test_a_folder_that_is_no_run_is_refused(
     code, said = _failing(capsys, "show", str(tmp_path))
     assert code == 1
     assert "is not a run" in said
+
+
+def test_json_holds_no_number_that_json_lacks() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        echo_json({"value": float("nan")})

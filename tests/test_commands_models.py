@@ -9,8 +9,11 @@ import pytest
 import yaml
 
 from evalkit.cli import main
+from evalkit.errors import RecipeError
 from evalkit.pipeline.composing import Model, ModelFlags, compose, read_model
+from evalkit.pipeline.contrast import line_up
 from evalkit.recipe_file import validated
+from evalkit.rundir import PLAN, RECIPE
 
 TASKS = "lm_eval_tasks:tasks=[pocket_exact],include_path=pocket,limit=4"
 Said = tuple[int, str, str]
@@ -148,6 +151,7 @@ def test_quantize_without_a_scheme_lists_them(
         ("publish MODEL --license mit --namespace a/b", 1, "--namespace a/b  publish.namespace"),
     ],
 )
+@pytest.mark.usefixtures("unplugged")
 def test_a_mistake_is_told_by_the_flag_that_made_it(
     model: str, capsys: pytest.CaptureFixture[str], words: str, code: int, said: str
 ) -> None:
@@ -162,6 +166,7 @@ def test_a_mistake_is_told_by_the_flag_that_made_it(
     assert not Path("runs").exists()
 
 
+@pytest.mark.usefixtures("unplugged")
 def test_a_model_that_only_looks_like_a_recipe_can_be_named_by_its_revision(
     desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,13 +202,45 @@ def test_compare_needs_two_of_a_kind_it_knows(
     assert (code, "my-model is given twice" in told) == (1, True)
 
 
+def _measured_run(folder: str, model: str) -> None:
+    """What compare reads of a run before it measures anything."""
+    run = Path(folder)
+    (run / "steps").mkdir(parents=True)
+    (run / PLAN).write_text("[]")
+    document = compose(read_model(model), ModelFlags(benchmark=(TASKS,), judge="rule"), own=False)
+    document.put(("seed",), 7, "--set seed=7")
+    (run / RECIPE).write_text(yaml.safe_dump(document.data))
+
+
+def test_a_flag_wins_over_how_the_run_was_measured(model: str) -> None:
+    _measured_run("runs/r", model)
+    flags = ModelFlags(judge="llm:model=x")
+    found = validated(line_up(["runs/r", model], flags, []).documents[model]).recipe
+    assert found.evaluation.judge is not None
+    assert found.evaluation.judge.name == "llm"
+    assert [one.name for one in found.evaluation.benchmarks] == ["lm_eval_tasks"]
+    assert found.seed == 7
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("w/runs/r", "w/old/r"):
+        _measured_run(folder, model)
+    assert line_up(["w/runs/r", "w/old/r"], ModelFlags(), []).order == ["runs/r:base", "old/r:base"]
+    with pytest.raises(RecipeError, match="r:base is given twice"):
+        line_up(["w/old/r", "w/runs/../old/r"], ModelFlags(), [])
+    monkeypatch.chdir("w/old/r")
+    assert line_up([".", "../../runs/r"], ModelFlags(), []).order == ["old/r:base", "runs/r:base"]
+
+
 # --- lists -----------------------------------------------------------------------------------
 
 
 def test_list_tells_the_options_of_one_plugin(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = _run(capsys, "list", "benchmarks", "lm-eval-tasks")
     assert re.search(r"^  tasks: list of .*; must be given$", out, re.MULTILINE)
-    assert re.search(r"^  limit: number, more than 0; default none\n    \w", out, re.MULTILINE)
+    assert re.search(r"^  limit: number, more than 0; default null\n    \w", out, re.MULTILINE)
     _, out, _ = _run(capsys, "list", "methods", "sppo", "--json")
     options: list[dict[str, Any]] = json.loads(out)["methods"]["sppo"]["options"]
     (eta,) = (option for option in options if option["name"] == "eta")

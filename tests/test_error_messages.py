@@ -51,6 +51,8 @@ def _tree(folder: Path) -> dict[str, bytes]:
 def _portable(text: str, desk: Desk) -> str:
     """What was said without what differs between machines: the desk's path, ports."""
     text = text.replace(str(desk.path), "DESK").replace(str(desk.checkpoint), "BASE")
+    # How far a damaged file reaches follows from the paths and the host that stand in it.
+    text = re.sub(r"line \d+ column \d+\s+\(char \d+\)", "line L column C", text)
     return re.sub(r"(127\.0\.0\.1|localhost):\d+", r"\1:PORT", text)
 
 

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from evalkit.cli import main
-from evalkit.errors import CardError, PrerequisiteError, RecipeError
+from evalkit.errors import CardError, RecipeError
 from evalkit.family import Family
 from evalkit.markdown import printable
 from evalkit.pipeline.exporting import families_of
 from evalkit.records import to_json
-from evalkit.standings import family_standings, sorted_standings
-from evalkit.tables import FORMATS, available, export, export_leaderboard
+from evalkit.standings import sorted_standings
+from evalkit.tables import FORMATS, export_leaderboard
 from evalkit.tables.html import to_html
 from evalkit.tables.latex import escape, to_latex
 
@@ -82,9 +82,7 @@ class TestLatex:
             expected = [cell.text if cell else "" for cell in row.cells]
             assert [number.replace("}", "") for number in numbers] == expected
 
-    def test_own_row_is_bold_else_the_best_of_each_column(self) -> None:
-        own = body(to_latex(family_standings(pocket_family(), own="iter1")).decode())
-        assert [row.count(r"\textbf") for row in own] == [0, 6, 0, 0, 0]
+    def test_the_best_of_each_column_is_bold(self) -> None:
         best = body(to_latex(sorted_standings([pocket_family()])).decode())
         assert [row.count(r"\textbf") for row in best] == [5, 0, 0, 0, 0]
 
@@ -184,11 +182,6 @@ class TestHtml:
         assert 'content="light dark"' in text
         assert "color:" not in re.sub(r"color-scheme:", "", text)  # the reader's own colours
 
-    def test_own_row_is_marked(self) -> None:
-        text = to_html(family_standings(pocket_family(), own="iter1")).decode()
-        assert text.count('<tr class="own">') == 1
-        assert "<strong>" not in text
-
     @example("</th><script>alert(1)</script>&lt;")
     @example("a < b & c > d")
     @given(HOSTILE)
@@ -234,7 +227,7 @@ class TestParquet:
 def test_equal_numbers_give_equal_bytes(tmp_path: Path) -> None:
     first = export_leaderboard([pocket_family()], tmp_path / "a")
     again = export_leaderboard([pocket_family()], tmp_path / "b")
-    assert [file.suffix[1:] for file in first] == list(FORMATS) == available()
+    assert [file.suffix[1:] for file in first] == list(FORMATS)
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in again]
 
 
@@ -249,16 +242,10 @@ def test_no_format_takes_a_number_that_is_not_finite(tmp_path: Path, name: str) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_format_that_is_none_or_cannot_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_format_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="called 'latex'") as caught:
         export_leaderboard([pocket_family()], tmp_path, formats=("latex",))
     assert "tex" in caught.value.hint
-    monkeypatch.setattr(export, "LIBRARIES", {"parquet": "no_such_package"})
-    assert available() == [name for name in FORMATS if name != "parquet"]
-    with pytest.raises(PrerequisiteError, match="no_such_package"):
-        export_leaderboard([pocket_family()], tmp_path, formats=("parquet",))
 
 
 @pytest.fixture

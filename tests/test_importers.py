@@ -165,6 +165,19 @@ class TestAlpacaEval:
         assert "judge" not in result.provenance
         assert result.score("alpaca_eval", "avg_length").value == 9
 
+    def test_lengths_that_are_not_known_are_not_zero(self, tmp_path: Path) -> None:
+        def read(name: str, lengths: list[int | None]) -> ResultSet:
+            rows = [{"instruction_id": n, "dataset": "koala", "preference": 2, "len_model": length}
+                    for n, length in enumerate(lengths)]  # fmt: skip
+            return read_one("alpaca_eval", write(tmp_path / name, rows))[1]
+
+        found = read("some.jsonl", [10, None, 20])
+        assert found.score("alpaca_eval", "avg_length").value == 15
+        assert [sample.metrics.get("avg_length") for sample in found.samples] == [10, None, 20]
+        metrics = {score.metric for score in read("none.jsonl", [None, None]).scores}
+        assert "win_rate" in metrics
+        assert "avg_length" not in metrics
+
     @pytest.mark.parametrize(
         ("changes", "task"),
         [({}, "alpaca_eval"), ({"dataset": "lawyers"}, "alpaca_eval_lawyers"),

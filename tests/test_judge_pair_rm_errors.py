@@ -230,7 +230,10 @@ def test_an_unreachable_hub_is_a_prerequisite(
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     judge = PLUGIN(PLUGIN.Options())
-    assert judge.check() == []
+    (problem,) = judge.check()
+    assert problem.prerequisite
+    assert problem.message.startswith("the model llm-blender/PairRM is not in this machine's cache")
+    assert problem.hint == "connect, or bring it along: hf download llm-blender/PairRM"
     with pytest.raises(
         PrerequisiteError,
         match=r"^judge\.model: there is no folder llm-blender/PairRM, and the Hub does not",

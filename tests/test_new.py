@@ -43,6 +43,7 @@ def _run(*words: str) -> int:
     ("base", "method", "data"),
     list(product(["pocket", "mine"], METHODS, ["pocket", "pairs.jsonl"])),
 )
+@pytest.mark.usefixtures("unplugged")
 def test_every_answer_makes_a_recipe_that_can_be_planned(
     desk: Path, tiny_llama: Path, capsys: pytest.CaptureFixture[str],
     base: str, method: str, data: str,
@@ -116,6 +117,8 @@ def test_a_recipe_is_not_written_over_unless_forced(capsys: pytest.CaptureFixtur
         ("demo --base pocket --method spo --data pocket", "did you mean 'sppo'"),
         ("demo --base ./nowhere --method none", "there is no folder ./nowhere"),
         ("demo --base pocket --method sft --data pair.jsonl", "did you mean 'pairs.jsonl'"),
+        ("demo --base pocket --method sft --data my/pairs.ndjson", "there is no data at my/pairs"),
+        ("demo --base pocket --method sft --data my/p.jsonl.gz", "there is no data at my/p.jsonl"),
         ("demo --base pocket --method sft --data what?", "there is no data at what?"),
         ("my--demo --base pocket --method none", "NAME  name: "),
         ("demo --base pocket --method none --publish a/b", "--publish a/b  publish.namespace"),

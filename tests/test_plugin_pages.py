@@ -197,5 +197,5 @@ def test_the_importer_reads_for_a_card(used: Used) -> None:
     assert words.pop(0) == "evalkit"
     if not used.by_path:
         words = [word.replace("./score_table.py", "score_table") for word in words]
-    used.evalkit(*words, "--license", "mit", "--out", "imported")
+    used.evalkit(*words, "--out", "imported")
     assert "61.5" in (used.folder / "imported" / "README.md").read_text()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.errors import RecipeError
-from evalkit.recipe_document import Document, apply_overrides, plugin_data
+from evalkit.recipe_document import Document, apply_overrides, key_path, plugin_data
 
 
 def _document(**data: Any) -> Document:
@@ -51,6 +51,9 @@ def test_the_next_item_of_a_list_can_be_set_and_none_beyond() -> None:
         ),
         ("a:s.name=pocket,s.count=3", {"name": "a", "s": {"name": "pocket", "count": 3}}),
         ("a:text='x, y',on=true", {"name": "a", "text": "x, y", "on": True}),
+        ("a:model=don't,max_tokens=5", {"name": "a", "model": "don't", "max_tokens": 5}),
+        ("a:text='it''s, so',n=1", {"name": "a", "text": "it's, so", "n": 1}),
+        ("a:list=[don't, 'x, ]'],n=1", {"name": "a", "list": ["don't", "x, ]"], "n": 1}),
         ("a:url=http://host:1/v1", {"name": "a", "url": "http://host:1/v1"}),
     ],
 )
@@ -58,7 +61,7 @@ def test_a_plugin_as_a_flag_gives_it(text: str, data: Any) -> None:
     assert plugin_data(text, "--judge") == data
 
 
-@pytest.mark.parametrize("text", ["a:", "a:limit", "a:=3", "a:x=[1", "a:x=1,,y=2"])
+@pytest.mark.parametrize("text", ["a:", "a:limit", "a:=3", "a:x=[1", "a:x=1,,y=2", "a:x='b,y=2"])
 def test_options_of_another_form_are_refused_with_the_flag(text: str) -> None:
     with pytest.raises(RecipeError, match=r"^--judge"):
         plugin_data(text, "--judge " + text)
@@ -68,3 +71,15 @@ def test_options_of_another_form_are_refused_with_the_flag(text: str) -> None:
 def test_lists_and_quoted_texts_survive_a_flag(numbers: list[int], word: str) -> None:
     found = plugin_data(f"a:n={numbers},w='{word}',last=1", "--judge")
     assert found == {"name": "a", "n": numbers, "w": word, "last": 1}
+
+
+def test_a_quote_that_stays_open_is_told() -> None:
+    with pytest.raises(RecipeError, match="the quote before b,y=2 is not closed") as caught:
+        plugin_data("a:x='b,y=2", "--judge")
+    assert caught.value.hint
+
+
+def test_only_decimal_digits_number_a_list() -> None:
+    assert key_path("stages.0.²") == ("stages", 0, "²")
+    with pytest.raises(RecipeError, match="has no stages"):
+        apply_overrides(_document(stages=[]), ["stages.²=1"])

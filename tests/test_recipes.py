@@ -2,13 +2,11 @@
 
 import json
 import re
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROXIES
 from recipe_worlds import BASE_OF, RECIPES, evalkit
 
 from evalkit.errors import RecipeError
@@ -31,21 +29,6 @@ LICENCES = {
 }
 COMMENTED = re.compile(r"^      (  )?\w+: [^&*{|>]")  # an option of a stage's part
 PARTS = ("method:", "sampling:", "preferences:", "training:")
-
-
-@pytest.fixture
-def unplugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine without a network: every connection is refused, as by a proxy that is off."""
-    import huggingface_hub
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
-    for name in PROXIES:
-        monkeypatch.setenv(name, closed)
-    huggingface_hub.close_session()  # a client keeps the proxies that it began with
-    yield
-    huggingface_hub.close_session()
 
 
 def recipe(name: str, *overrides: str) -> Recipe:

@@ -1,12 +1,15 @@
 """The pocket source: splits as prompts and questions."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evalkit import registry
 from evalkit.errors import RecipeError
+from evalkit.pipeline import plugins
 from evalkit.pocket.kinds import EXACT_NAMES, OPEN_NAMES
+from evalkit.roles import PluginRef
 from evalkit.rules import check
 
 
@@ -68,3 +71,13 @@ def test_problems_are_seen_before_the_run() -> None:
     assert (unknown.where, "sort" in unknown.hint) == ("kinds", True)
     assert too_many.where == "count"
     assert source("pocket", split="self_play", count=3000).check() == []
+
+
+def test_where_a_file_lies_decides_nothing(tmp_path: Path) -> None:
+    found = []
+    for folder in (tmp_path, tmp_path / "moved"):
+        folder.mkdir(exist_ok=True)
+        (folder / "mine.jsonl").write_text('{"prompt": "Hi"}\n')
+        ref = PluginRef(name="file", path=str(folder / "mine.jsonl"))
+        found.append((plugins.settings("sources", ref), plugins.make("sources", ref).description()))
+    assert found[0] == found[1]

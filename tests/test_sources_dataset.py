@@ -13,6 +13,8 @@ import pytest
 from evalkit.errors import PrerequisiteError, RecipeError
 from evalkit.hub.client import open_api
 from evalkit.hub.serve import running
+from evalkit.pipeline.plugins import settings
+from evalkit.roles import PluginRef
 
 pytest.importorskip("huggingface_hub")
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's
@@ -116,6 +118,14 @@ def test_by_branch_and_by_commit(desk: Desk) -> None:
         assert branch["digest"] != _described(split="train_sft")["digest"]
 
 
+def test_a_run_goes_on_when_its_branch_is_given_as_the_commit() -> None:
+    by_branch, by_commit = (
+        settings("sources", PluginRef(name="dataset", dataset=NAME, revision=revision))
+        for revision in ("main", "a" * 40)
+    )
+    assert by_branch == by_commit
+
+
 def test_only_what_is_needed_is_fetched(desk: Desk) -> None:
     with running(desk.root) as server:
         desk.address(server.endpoint)
@@ -165,11 +175,16 @@ def test_a_cache_that_an_older_client_left(desk: Desk) -> None:
         _forget_listings(desk.cache)
         assert _said(split="test_sft") == ["d"], "fetched, though a snapshot folder is there"
     _forget_listings(desk.cache)
-    assert _said(split="train_sft") == ["a", "b", "c"]
-    (shard,) = desk.cache.rglob("snapshots/*/data/train_sft-00001-*")
-    shard.unlink()
-    with pytest.raises(RecipeError, match=r"lacks 1 of the 2 files data/train_sft-\*-of-00002"):
+    with pytest.raises(PrerequisiteError, match="is not in this machine's cache"):
         _said(split="train_sft")
+
+
+def test_a_cache_that_cannot_be_written(desk: Desk) -> None:
+    with running(desk.root) as server:
+        desk.address(server.endpoint)
+        commit = desk.upload(server, _files())
+        desk.cache.write_text("a file where the folder should be")
+        assert _described(split="train_sft")["revision"] == commit
 
 
 def _forget_listings(cache: Path) -> None:

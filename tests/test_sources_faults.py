@@ -65,6 +65,10 @@ ROWS: dict[str, tuple[list[Any], str]] = {
     "a pair with another prompt": (
         [{"prompt": "Ho", "chosen": [USER, ANSWER], "rejected": "c"}],
         "{file}:1  column 'chosen' has other turns than 'prompt' before it"),
+    "a prompt with more than stands before the response": (
+        [{"prompt": [{"role": "system", "content": "Be kind."}, USER],
+          "chosen": [USER, ANSWER, USER, ANSWER], "rejected": "c"}],
+        "{file}:1  column 'chosen' has other turns than 'prompt' before it"),
     "a response to another prompt": (
         [{"prompt": "Ho", "response": [USER, ANSWER]}],
         "{file}:1  column 'response' repeats other turns than those of 'prompt'"),
@@ -261,3 +265,14 @@ def test_lines_that_are_no_rows_are_never_left_out(tmp_path: Path) -> None:
 def test_no_rows_left_is_an_error(tmp_path: Path) -> None:
     file = own_data.write(tmp_path, [{"prompt": ""}])
     assert "column 'prompt' is empty" in refused(file, bad_rows="drop").message
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv"])
+def test_a_number_longer_than_python_reads(tmp_path: Path, ending: str) -> None:
+    digits = "9" * 5000
+    row = f'{{"prompt": "a", "rule": {{"kind": {digits}}}}}'
+    text = {"jsonl": row, "json": f"[{row}]", "csv": f'prompt,rule\na,"[{digits}]"'}[ending]
+    file = tmp_path / f"mine.{ending}"
+    file.write_text(text)
+    said = {"csv": f"{file} row 1  column 'rule' is no JSON", "jsonl": f"{file}:1  holds a whole"}
+    assert refused(file).message.startswith(said.get(ending, f"{file}  holds a whole number of"))

@@ -217,3 +217,36 @@ def test_the_digest_is_of_contents_and_not_of_the_place(tmp_path: Path) -> None:
 
     assert described("a") == described("b")
     assert described("a")["name"] == "mine.jsonl"
+
+
+def test_rows_left_out_are_told_once_and_described(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": f"p{max(n, 1)}", "n": n} for n in range(6)] + [{"prompt": "", "n": 1}] * 4
+    file = own_data.write(tmp_path, rows)
+    options = {"bad_rows": "drop", "deduplicate": True, "filter": [{"column": "n", "max": 4}]}
+    for _ in range(2):
+        source = own_data.source("file", path=str(file), **options)
+        before = dict(source.description())
+        assert len(source.prompts()) == 4
+        assert source.description() == {**before, "dropped": "4 of 10 rows"}
+    told = f"note: {file}: 10 rows read, 1 filtered, 4 dropped, 1 duplicate, 4 left\n"
+    assert capsys.readouterr().err == told
+
+
+def test_nothing_is_told_where_every_row_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = own_data.source("file", path=str(own_data.write(tmp_path, ROWS)), bad_rows="drop")
+    before = source.description()
+    assert len(source.prompts()) == len(ROWS)
+    assert source.description() == before
+    assert capsys.readouterr().err == ""
+
+
+def test_equal_bytes_of_another_format_are_other_data(tmp_path: Path) -> None:
+    digests = set()
+    for name in ("x.csv", "x.tsv", "y.csv"):
+        (tmp_path / name).write_text("prompt\na,b\n")
+        digests.add(own_data.source("file", path=str(tmp_path / name)).description()["digest"])
+    assert len(digests) == 2

@@ -103,6 +103,15 @@ CASES = {
          "rejected": [SYSTEM, USER, WORSE]},
         "preference_pairs", KIND, "Hello", "What?",
     ),
+    "pair that repeats the prompt without its system message": Case(
+        {"prompt": [SYSTEM, USER], "chosen": [USER, ANSWER], "rejected": [USER, WORSE]},
+        "preference_pairs", KIND, "Hello", "What?",
+    ),
+    "pair whose prompt is its last turn": Case(
+        {"prompt": "And now?", "chosen": [USER, ANSWER, MORE, ANSWER],
+         "rejected": [USER, ANSWER, MORE, WORSE]},
+        "preference_pairs", LONGER, "Hello", "What?",
+    ),
     "HH transcripts": Case(
         {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: And now?\n\nAssistant: Go.",
          "rejected": "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: And now?\n\nAssistant: Stop."},

@@ -129,6 +129,20 @@ def test_wrong_configurations(config: str | None, message: str, hint: str) -> No
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize("declared", [{"data_files": "nothing/*"}, {"data_dir": "nowhere"}])
+def test_a_card_whose_files_are_not_there(declared: dict[str, str]) -> None:
+    splits = splits_of(FILES, {"configs": [{"config_name": "a", **declared}]}, None, "me/data")
+    with pytest.raises(OptionError, match=r"no data where the configs of its README\.md say"):
+        choose(splits, None, "me/data")
+
+
+@pytest.mark.parametrize("folder", [".", "./", ""])
+def test_a_card_may_name_the_root(folder: str) -> None:
+    names = ["train.csv", "test.csv"]
+    card = {"configs": [{"config_name": "a", "data_dir": folder}]}
+    assert splits_of(names, card, None, "x") == {"train": ["train.csv"], "test": ["test.csv"]}
+
+
 @pytest.mark.parametrize(
     ("name", "pattern", "fits"),
     [

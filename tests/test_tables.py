@@ -131,6 +131,56 @@ def test_what_was_measured_otherwise_is_marked() -> None:
     assert official.rows[1][2] == "–"
 
 
+AVERAGED = Definition.model_validate({
+    "name": "own", "title": "Own", "sort_by": "Mean",
+    "columns": [
+        {"benchmark": "lm_eval_tasks", "task": task, "metric": "acc", "label": task}
+        for task in ("a", "b")
+    ],
+    "averages": [{"label": "Mean", "of": ["a", "b"]}],
+})  # fmt: skip
+
+
+def averaged_family(*, higher: bool = True, few_shot: int = 5) -> Family:
+    """Two members measured with two tasks, the first with `few_shot` examples of one of them."""
+    family = pocket_family()
+    family = replace(family, members=family.members[:2], comparisons=())
+    for name, shots, value in (("base", few_shot, 60.0), ("iter1", 5, 50.0)):
+        scores = [standard_score("a", "acc", shots, 100, value),
+                  standard_score("b", "acc", 5, 100, value)]  # fmt: skip
+        scores = [replace(score, higher_is_better=higher) for score in scores]
+        family = changed(family, name, results=(lm_eval_result(name, *scores),))
+    return family
+
+
+def test_an_average_of_what_does_not_compare_is_marked_and_has_no_best() -> None:
+    alike = family_standings(averaged_family(), AVERAGED)
+    assert [row.cells[0] and row.cells[0].best for row in alike.rows] == [True, False]
+    unlike = family_standings(averaged_family(few_shot=0), AVERAGED)
+    averages = [row.cells[0] for row in unlike.rows]
+    assert [cell and cell.mark for cell in averages] == ["", " †"]
+    assert not any(cell and cell.best for cell in averages)
+
+
+@pytest.mark.parametrize(("higher", "best"), [(True, "base"), (False, "iter1")])
+def test_an_average_is_sorted_in_the_direction_of_its_parts(higher: bool, best: str) -> None:
+    first = sorted_standings([averaged_family(higher=higher)], AVERAGED).rows[0]
+    assert first.member.checkpoint.name == best
+    assert first.cells[0] is not None
+    assert first.cells[0].best
+
+
+def test_the_hint_of_a_wrong_label_may_hold_colons(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    column = "{benchmark: b, task: gsm8k, metric: exact_match}"
+    own.write_text(f"name: own\ntitle: Own\ncolumns: [{column}]\nsort_by: 'GSM8K: exact mach'\n")
+    with pytest.raises(CardError) as caught:
+        read_definition(str(own))
+    (problem,) = caught.value.problems
+    assert "labelled 'GSM8K: exact mach'" in problem.message
+    assert problem.hint.startswith("did you mean 'GSM8K: exact match'?")
+
+
 def test_the_fitting_definition_is_found() -> None:
     assert definition_for(pocket_family().members).name == "pocket"
     assert definition_for(v1_family().members).name == "open_llm_v1"

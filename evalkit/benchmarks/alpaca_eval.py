@@ -52,7 +52,7 @@ class AlpacaEvalOptions(Options):
     """
 
     instructions: PluginRef
-    baseline: str = GOLD
+    baseline: str = Field(default=GOLD, exclude=True)  # its contents decide
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_new_tokens: int = Field(default=512, gt=0)

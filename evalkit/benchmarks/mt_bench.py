@@ -61,7 +61,7 @@ class MtBenchOptions(Options):
     """
 
     questions: PluginRef
-    reference_answers: Path | None = None
+    reference_answers: Path | None = Field(default=None, exclude=True)  # its digest decides
     max_new_tokens: int = Field(default=1024, gt=0)
     edition: str | None = None
 

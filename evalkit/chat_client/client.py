@@ -32,6 +32,7 @@ MAX_WAIT_S = 300.0  # that a server may ask for; a daily quota is not waited for
 # server that fails. One that refuses the very first requests refuses what they have in common.
 GIVEN_UP_IN_A_ROW = 3
 REFUSED_AT_FIRST = 5
+KEPT = "what it has answered is kept, so run the same command again"
 
 
 class ChatRequest(NamedTuple):
@@ -55,6 +56,10 @@ class PassingError(Exception):
         self.reason, self.of_server, self.wait_s = reason, of_server, wait_s
 
 
+class RefusedError(Exception):
+    """A request that this server will not take, however often it is sent."""
+
+
 class ChatClient:
     """Asks one server."""
 
@@ -69,7 +74,7 @@ class ChatClient:
 
         Raises:
             PrerequisiteError: the server cannot be reached, wants another key, does not know the
-                model, or keeps failing.
+                model, keeps failing, or failed at the last requests and answered none after them.
             JudgeError: it refuses the first few requests, whatever they are.
         """
         if requests:
@@ -85,8 +90,10 @@ class _Work:
         self._lock = threading.Lock()
         self._indices = iter(range(len(requests)))
         self._results: SimpleQueue[tuple[int, ChatAnswer] | Exception | None] = SimpleQueue()
-        self._answered = self._refused = 0
+        self._answered = False
+        # Held back until another request is answered: then it was the request, not the server.
         self._given_up: list[tuple[int, ChatAnswer]] = []
+        self._refused: list[tuple[int, ChatAnswer]] = []
 
     def answers(self) -> Iterator[tuple[int, ChatAnswer]]:
         import httpx
@@ -119,7 +126,9 @@ class _Work:
                 yield result
         if errors:
             raise errors[0]
-        yield from self._given_up
+        if self._given_up:
+            raise self._failed_at_last()
+        yield from self._refused
 
     def _serve(self, client: httpx.Client) -> None:
         """One thread: takes request after request until none is left or the work is stopped."""
@@ -128,7 +137,7 @@ class _Work:
                 answer = self._answer(client, index)
                 if answer is not None:
                     self._results.put((index, answer))
-                    self._release_given_up()
+                    self._release_held()
         except Exception as error:  # of any kind: it is raised again in the caller's thread
             self._pacing.stop()
             self._results.put(error)
@@ -139,18 +148,17 @@ class _Work:
         with self._lock:
             return None if self._pacing.stopped else next(self._indices, None)
 
-    def _release_given_up(self) -> None:
-        """Counts as missing what was given up: the server answers others, so it was the request.
-
-        Until then it is held back. If the server fails altogether, it is asked again another day.
-        """
+    def _release_held(self) -> None:
+        """Counts as missing what was given up or refused: the server answers others."""
         with self._lock:
-            given_up, self._given_up = self._given_up, []
-        for result in given_up:
+            self._answered = True
+            held = self._given_up + self._refused
+            self._given_up, self._refused = [], []
+        for result in held:
             self._results.put(result)
 
     def _answer(self, client: httpx.Client, index: int) -> ChatAnswer | None:
-        """The answer after as many attempts as it takes; None if given up, or all is stopped."""
+        """The answer after as many attempts as it takes; None if held back, or all is stopped."""
         attempts = 0
         while True:
             with self._pacing.turn() as may_send:
@@ -158,9 +166,13 @@ class _Work:
                     return None
                 try:
                     answer = self._attempt(client, self._requests[index])
+                except RefusedError as error:
+                    self._pacing.succeeded()
+                    self._hold_refused(index, str(error))
+                    return None
                 except PassingError as error:
                     attempts += error.of_server is None
-                    self._stop_if_hopeless(error, self._pacing.failed(error.wait_s), attempts)
+                    self._stop_if_hopeless(error, self._pacing.failed(error.wait_s))
                     if attempts == self._server.attempts:
                         reason = f"given up after {attempts} attempts: {error.reason}"
                         with self._lock:
@@ -170,7 +182,19 @@ class _Work:
                     self._pacing.succeeded()
                     return answer
 
-    def _stop_if_hopeless(self, error: PassingError, in_a_row: int, attempts: int) -> None:
+    def _hold_refused(self, index: int, said: str) -> None:
+        reason = f"the server refused the request: {said}"
+        with self._lock:
+            self._refused.append((index, ChatAnswer(None, reason=reason)))
+            hopeless = not self._answered and len(self._refused) >= REFUSED_AT_FIRST
+        if hopeless:
+            raise JudgeError(
+                f"the model server at {self._server.url} refused the first {REFUSED_AT_FIRST} "
+                f"requests: {said}",
+                "change what it objects to: the model, or fields of the request (`extra_body`)",
+            )
+
+    def _stop_if_hopeless(self, error: PassingError, in_a_row: int) -> None:
         limit = self._server.attempts
         if error.of_server is not None and in_a_row >= limit:
             raise error.of_server from error
@@ -178,9 +202,18 @@ class _Work:
             raise PrerequisiteError(
                 f"the model server at {self._server.url} failed {in_a_row} times in a row: "
                 f"{error.reason}",
-                "look at the server's log; what it has answered is kept, so run the same command "
-                "again when it works",
+                f"look at the server's log; {KEPT} when it works",
             ) from error
+
+    def _failed_at_last(self) -> PrerequisiteError:
+        """Nothing was answered since: whether the server failed or the requests, nobody knows."""
+        count = len(self._given_up)
+        return PrerequisiteError(
+            f"the model server at {self._server.url} gave no answer to the last "
+            f"{'request' if count == 1 else f'{count} requests'}: {self._given_up[0][1].reason}",
+            f"look at the server's log; {KEPT} when it works; if it works and fails at these "
+            "alone, give them more time (`timeout_s`) or the server more room",
+        )
 
     def _attempt(self, client: httpx.Client, request: ChatRequest) -> ChatAnswer:
         import httpx
@@ -203,53 +236,40 @@ class _Work:
 
     def _read(self, response: httpx.Response) -> ChatAnswer:
         status = response.status_code
-        if status == 429:
-            raise _limited(self._server, response)
-        if status >= 500 or status in (408, 409, 425):
-            raise PassingError(said(response), wait_s=_retry_after_s(response))
+        if status >= 500 or status in (408, 409, 425, 429):
+            raise _passing(self._server, response)
         if not response.is_success:
-            return self._refusal(response)
+            raise _refusal(self._server, response)
         try:
-            answer = parse(response.content)
+            return parse(response.content)
         except MalformedError as error:
             raise PassingError(str(error)) from error
-        with self._lock:
-            self._answered += 1
-        return answer
-
-    def _refusal(self, response: httpx.Response) -> ChatAnswer:
-        """The answer to a request that this server will not take, however often it is sent."""
-        server = self._server
-        if response.status_code in (401, 403):
-            raise unauthorised(server, response)
-        if response.status_code == 402:
-            raise _no_credit(server, response)
-        if response.status_code in (404, 405):
-            raise _not_found(server, response)
-        with self._lock:
-            self._refused += 1
-            hopeless = not self._answered and self._refused >= REFUSED_AT_FIRST
-        if hopeless:
-            raise JudgeError(
-                f"the model server at {server.url} refused the first {REFUSED_AT_FIRST} requests: "
-                f"{said(response)}",
-                "change what it objects to: the model, or fields of the request (`extra_body`)",
-            )
-        return ChatAnswer(None, reason=f"the server refused the request: {said(response)}")
 
 
-def _limited(server: ChatServer, response: httpx.Response) -> Exception:
+def _refusal(server: ChatServer, response: httpx.Response) -> Exception:
+    status = response.status_code
+    if status in (401, 403):
+        return unauthorised(server, response)
+    if status == 402:
+        return _no_credit(server, response)
+    if status in (404, 405):
+        return _not_found(server, response)
+    return RefusedError(said(response))
+
+
+def _passing(server: ChatServer, response: httpx.Response) -> Exception:
+    """What may pass, unless credit is out or the server asks for a longer wait than is kept to."""
     if error_code(response) == "insufficient_quota":
         return _no_credit(server, response)
-    wait_s = _retry_after_s(response)
+    limited, wait_s = response.status_code == 429, _retry_after_s(response)
     patience = PrerequisiteError(
-        f"the model server at {server.url} is over its rate limit ({said(response)})"
-        + (f" and asks to wait {wait_s:.0f} s" if wait_s else ""),
-        "lower `concurrency`, or wait; what it has answered is kept, so run the same command again",
+        f"the model server at {server.url} {'is over its rate limit' if limited else 'fails'} "
+        f"({said(response)})" + (f" and asks to wait {wait_s:.0f} s" if wait_s else ""),
+        f"{'lower `concurrency`, or ' if limited else ''}wait; {KEPT}",
     )
     if wait_s is not None and wait_s > MAX_WAIT_S:
         return patience
-    return PassingError(said(response), of_server=patience, wait_s=wait_s)
+    return PassingError(said(response), of_server=patience if limited else None, wait_s=wait_s)
 
 
 def _no_credit(server: ChatServer, response: httpx.Response) -> PrerequisiteError:

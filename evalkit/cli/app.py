@@ -50,12 +50,12 @@ def cli(debug: bool) -> None:
 
 def echo_json(value: Any) -> None:
     """Prints a command's result as JSON."""
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def echo_line(value: Any) -> None:
     """Prints JSON on one line at once, for a program that waits for it."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
     sys.stdout.flush()
 
 

@@ -89,6 +89,8 @@ def _card_of_results(flags: Mapping[str, Any]) -> None:
         if not flags[needed]:
             raise click.UsageError(f"--from needs --{needed} too")
     title = flags["title"] or flags["model"].rstrip("/").rpartition("/")[2]
+    if title in ("", ".", "..") or "/" in title:
+        raise click.UsageError(f"'{title}' cannot name the card's folder: give another --title")
     keys = ("license", "license_name", "license_link", "language")
     order = imported.CardOrder(
         paths=flags["results"],
@@ -118,7 +120,8 @@ def _command(flags: Mapping[str, Any]) -> str:
         value = flags[name]
         for one in value if isinstance(value, tuple) else [value]:
             if one is not None:
-                words += [flag, one.name if isinstance(one, Path) else str(one)]
+                path = isinstance(one, Path) or str(one).endswith(".py")
+                words += [flag, Path(one).name if path else str(one)]
     return shlex.join(words)
 
 

@@ -39,6 +39,7 @@ def serve(root: Path, port: int, as_json: bool) -> None:
             return
         click.echo(f"serving {root} at {server.endpoint} (Ctrl-C ends it)")
         click.echo(f"  HF_ENDPOINT={server.endpoint}  is all that loading from it needs")
+        click.echo(f"  private repositories: HF_TOKEN=$(evalkit hub token --root {root})  too")
 
     serve_hub(root, port, ready=announce)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -19,7 +18,7 @@ def show(run: Path, as_json: bool) -> None:
 
     description = describe_run(run)
     if as_json:
-        click.echo(json.dumps(description, indent=1, sort_keys=True, ensure_ascii=False))
+        echo_json(description)
     else:
         print_run(description)
 

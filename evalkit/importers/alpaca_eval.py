@@ -30,11 +30,11 @@ NO_LENGTH_CONTROL = (
 
 
 class Annotation(NamedTuple):
-    """One judged instruction: preference from 1 (baseline) to 2 (model), lengths in characters."""
+    """One judged instruction: preference from 1 (baseline) to 2 (model), length in characters."""
 
     id: str
     preference: float | None
-    length: int
+    length: int | None
     dataset: str
 
 
@@ -72,7 +72,9 @@ def _imported(file: Path, model: str, rows: Sequence[dict[str, Any]]) -> Importe
     task = _task(datasets)
     settings = {"baseline": baseline} if baseline else {}
     preferences = [one.preference for one in annotations]
-    lengths = _output_lengths(file, model) or [one.length for one in annotations]
+    lengths = _output_lengths(file, model) or [
+        one.length for one in annotations if one.length is not None
+    ]
     try:
         scores = win_rate_scores(task, preferences, lengths, settings, None)
     except ScoreError as error:
@@ -99,9 +101,10 @@ def _annotation(file: Path, row: dict[str, Any]) -> Annotation:
     preference = reading.number(row, "preference", where)
     output = row.get("output_2")
     if isinstance(output, str):
-        length = len(output)
+        length: int | None = len(output)
     else:
-        length = int(reading.number(row, "len_model", where) or 0)
+        stated = reading.number(row, "len_model", where)
+        length = None if stated is None else int(stated)
     if "instruction_id" in row:
         identity = str(row["instruction_id"])
     else:
@@ -134,12 +137,12 @@ def _output_lengths(file: Path, model: str) -> list[int]:
         outputs = folder / OUTPUTS_FILE
         if outputs.is_file():
             rows = [row for row in reading.rows(outputs) if row.get("generator", model) == model]
-            return [len(str(row.get("output") or "")) for row in rows]
+            return [len(str(row["output"])) for row in rows if row.get("output") is not None]
     return []
 
 
 def _sample(task: str, one: Annotation) -> Sample:
-    metrics = {"avg_length": float(one.length)}
+    metrics = {} if one.length is None else {"avg_length": float(one.length)}
     if not is_missing(one.preference):
         metrics["win_rate"] = 100 * preferred([one.preference])[0]
     return Sample(one.id, task, metrics)

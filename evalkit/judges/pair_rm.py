@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from evalkit.errors import Problem, RecipeError
-from evalkit.fetching import fetch_model
+from evalkit.errors import EvalkitError, Problem, RecipeError
+from evalkit.fetching import check_model, fetch_model
 from evalkit.judges.pair_rm_checkpoint import PairRMFiles, find_files
 from evalkit.judges.pair_rm_text import source_of
 from evalkit.judges.pair_rm_tokens import PairEncoder, load_tokenizer
@@ -57,7 +57,10 @@ class PairRMJudge(Judge):
     """Opens its checkpoint when it is first asked, and keeps it until `close`."""
 
     Options: ClassVar[type[Options]] = PairRMOptions
-    requires = (("torch", "train"), ("transformers", "train"))
+    requires: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("torch", "train"),
+        ("transformers", "train"),
+    )
     options: PairRMOptions
 
     def __init__(self, options: Any) -> None:
@@ -66,7 +69,7 @@ class PairRMJudge(Judge):
         self._ready: _Ready | None = None
 
     def check(self) -> list[Problem]:
-        """What is wrong with a folder's files; a Hub id is fetched only when it is needed."""
+        """What is wrong with a folder's files; a model that the Hub does not give us."""
         model, folder = self.options.model, Path(self.options.model)
         if folder.is_dir():
             if self.options.revision is not None:
@@ -78,6 +81,11 @@ class PairRMJudge(Judge):
                 return [Problem.of("model", error)]
         elif model.startswith((".", "/", "~")) or model.count("/") > 1:
             return [Problem("model", f"there is no folder {model}", "give a folder or a Hub id")]
+        else:
+            try:
+                check_model(model, self.options.revision)
+            except EvalkitError as error:
+                return [Problem.of("model", error)]
         return []
 
     def check_questions(self, questions: Sequence[Question]) -> list[Problem]:

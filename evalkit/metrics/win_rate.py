@@ -18,7 +18,8 @@ class WinRateSummary(NamedTuple):
     """AlpacaEval's head-to-head numbers; rates in percent.
 
     n_total: judged items; n_missing: items without a preference.
-    avg_length: mean output length in characters, cut to a whole number as published.
+    avg_length: mean output length in characters, cut to a whole number as published;
+        None where no length is known.
     """
 
     win_rate: float
@@ -28,7 +29,7 @@ class WinRateSummary(NamedTuple):
     n_draws: int
     n_total: int
     discrete_win_rate: float
-    avg_length: int
+    avg_length: int | None
     n_missing: int
 
 
@@ -37,7 +38,7 @@ def win_rate_summary(preferences: Sequence[float | None], lengths: Sequence[int]
 
     preferences: from 1 (the baseline surely wins) to 2 (the model surely wins);
         0 and 1.5 are draws; None or NaN is a failed judgement.
-    lengths: characters of each of the model's outputs.
+    lengths: characters of each of the model's outputs, those left out that are not known.
 
     Source: tatsu-lab/alpaca_eval, metrics/helpers.py (release 0.6.6).
 
@@ -57,7 +58,7 @@ def win_rate_summary(preferences: Sequence[float | None], lengths: Sequence[int]
         n_draws=len(judged) - wins - losses,
         n_total=len(judged),
         discrete_win_rate=100 * sum(discrete) / len(judged),
-        avg_length=int(np.mean(lengths)) if len(lengths) else 0,
+        avg_length=int(np.mean(lengths)) if len(lengths) else None,
         n_missing=len(preferences) - len(judged),
     )
 
@@ -94,11 +95,10 @@ def win_rate_scores(
         Score(task, metric, float(value), summary.n_total, scale, **facts)
         for metric, value, scale in plain
     ]
-    length = float(summary.avg_length)
-    return [
-        *scores,
-        Score(task, "avg_length", length, len(lengths), "count", settings=settings),
-    ]
+    if summary.avg_length is not None:
+        length = float(summary.avg_length)
+        scores.append(Score(task, "avg_length", length, len(lengths), "count", settings=settings))
+    return scores
 
 
 def preferred(preferences: Sequence[float | None]) -> list[float]:

@@ -41,7 +41,9 @@ def run_in_child(step: Step, run: RunDir, options: RunOptions, goal: str) -> Non
     text = json.dumps(task, default=str)
     # The child holds the run's lock too: if this process is killed, no other can start beside it.
     kept = () if run.lock_descriptor is None else (run.lock_descriptor,)
-    done = subprocess.run([sys.executable, "-m", __name__, text], check=False, pass_fds=kept)
+    words = [sys.executable, "-m", __name__, text]
+    # stdout is the command's result alone, whatever a library prints in the child.
+    done = subprocess.run(words, check=False, pass_fds=kept, stdout=2)
     if done.returncode == INTERRUPTED:
         raise KeyboardInterrupt
     if done.returncode == -signal.SIGKILL:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from evalkit import frontmatter
 from evalkit.errors import CardError, RecipeError
+from evalkit.pipeline.checkpoints import FOLDER
 from evalkit.recipe_document import Document, plugin_data
 from evalkit.recipe_file import SUFFIXES
 
@@ -53,8 +54,14 @@ class Model(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its last part, as a recipe and a repository may be called."""
+        """Its last part, as a recipe and a repository may be called.
+
+        A checkpoint in the folder of a step is called after its run and step instead.
+        """
         last = Path(self.path).name
+        place = Path(self.path).resolve().parts if self.is_folder else ()
+        if len(place) > 4 and place[-1] == FOLDER and place[-3] == "steps":
+            last = f"{place[-4]}-{place[-2].removesuffix('-train')}"
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", last)
         plain = re.sub(r"([-.])\1+", r"\1", plain).strip("-._")
         return plain[:80] or "model"

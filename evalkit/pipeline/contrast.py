@@ -13,7 +13,7 @@ from evalkit.pipeline.composing import Model, ModelFlags, compose, is_recipe, re
 from evalkit.pipeline.layout import BASE, checkpoint_names, final_checkpoint
 from evalkit.pipeline.run import RUNS, Orders, Ready, perform, prepare
 from evalkit.recipe import Recipe, as_data
-from evalkit.recipe_document import Document, apply_overrides
+from evalkit.recipe_document import Document, KeyPath, apply_overrides
 from evalkit.recipe_file import read_recipe
 from evalkit.records import Comparison, ResultSet, Score
 from evalkit.rundir import PLAN, RECIPE, RunDir
@@ -70,7 +70,7 @@ def line_up(arguments: Sequence[str], flags: ModelFlags, overrides: Sequence[str
     Raises:
         RecipeError: an argument is none of these, or stands twice.
     """
-    runs = {text: entrant for text in arguments if (entrant := _entrant(text)) is not None}
+    runs = _told_apart({text: one for text in arguments if (one := _entrant(text)) is not None})
     models = {text: _model(text, flags) for text in arguments if text not in runs}
     names = _names(models)
     labels = [runs[text].label if text in runs else names[text] for text in arguments]
@@ -80,7 +80,7 @@ def line_up(arguments: Sequence[str], flags: ModelFlags, overrides: Sequence[str
     documents = {}
     for text, model in models.items():
         document = compose(model, flags, own=False, name=names[text])
-        if not flags.benchmark and runs:
+        if runs:
             _measured_like(document, next(iter(runs.values())).run)
         apply_overrides(document, overrides)
         documents[names[text]] = document
@@ -126,7 +126,26 @@ def _entrant(text: str) -> Entrant | None:
             f"{path} has no checkpoint '{checkpoint}'", did_you_mean(checkpoint, known)
         )
     chosen = checkpoint or final_checkpoint(recipe)
-    return Entrant(f"{path.name}:{chosen}", run, chosen)
+    return Entrant(f"{path.resolve().name}:{chosen}", run, chosen)
+
+
+def _told_apart(entrants: dict[str, Entrant]) -> dict[str, Entrant]:
+    """The same; where runs in different folders are called alike, with the folders above them."""
+    paths = {text: one.run.path.resolve() for text, one in entrants.items()}
+    names = {path: _shortest_name(path, set(paths.values())) for path in paths.values()}
+    return {
+        text: one._replace(label=f"{names[paths[text]]}:{one.checkpoint}")
+        for text, one in entrants.items()
+    }
+
+
+def _shortest_name(path: Path, among: set[Path]) -> Path:
+    """As much of the end of a path as no other of them ends with."""
+    for depth in range(1, len(path.parts)):
+        end = path.parts[-depth:]
+        if sum(other.parts[-depth:] == end for other in among) == 1:
+            return Path(*end)
+    return path
 
 
 def _recipe(run: RunDir) -> Recipe:
@@ -155,21 +174,25 @@ def _names(models: dict[str, Model]) -> dict[str, str]:
 
 
 def _measured_like(document: Document, run: RunDir) -> None:
-    """Takes over how a run was measured: benchmarks, judge, engine and seed."""
+    """Takes over how a run was measured (benchmarks, judge, engine, seed), where no flag says."""
     data, said = as_data(_recipe(run)), str(run.path / RECIPE)
-    for key in ("evaluation", "engine", "seed"):
-        if (key,) not in document.origins:
-            document.put((key,), data[key], said)
+    measuring: dict[KeyPath, Any] = {("engine",): data["engine"], ("seed",): data["seed"]}
+    measuring |= {("evaluation", key): value for key, value in data["evaluation"].items()}
+    for key, value in measuring.items():
+        if not any(given[: len(key)] == key for given in document.origins):
+            document.put(key, value, said)
 
 
 def _compared(entrants: list[Entrant]) -> Outcome:
     first = entrants[0]
     seed = _recipe(first.run).seed
-    measured: list[Measured] = []
-    refused: list[Refused] = []
-    for other in entrants[1:]:
-        for found in _pair(_results(first), _results(other), first.label, other.label, seed):
-            (measured if isinstance(found, Measured) else refused).append(found)  # type: ignore[arg-type]
+    found = [
+        one
+        for other in entrants[1:]
+        for one in _pair(_results(first), _results(other), first.label, other.label, seed)
+    ]
+    measured = [one for one in found if isinstance(one, Measured)]
+    refused = [one for one in found if isinstance(one, Refused)]
     if not measured:
         reasons = "\n  ".join(f"{one.benchmark}: {one.reason}" for one in refused)
         raise ScoreError(

@@ -15,11 +15,11 @@ from evalkit.errors import RecipeError, did_you_mean
 from evalkit.pipeline.composing import UNKNOWN_LICENCE, read_model, stated_in_card
 from evalkit.recipe_document import Document, KeyPath
 from evalkit.recipe_file import SUFFIXES, validated
+from evalkit.sources.readers import READERS, ending
 
 TEMPLATE = "recipes/new.yaml.j2"
 POCKET = "pocket"
 METHODS = ("sppo", "spin", "dpo", "sft", "none")
-DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _HUB_DATASET = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # What a row of the data must hold, for the comment above `prompts`.
 WANTED = {
@@ -118,13 +118,13 @@ def _data(answers: Answers) -> dict[str, Any]:
         return {"kind": "pocket", "source": {"name": "pocket", "split": split, "count": count}}
     if Path(text).exists():
         return {"kind": "file", "source": {"name": "file", "path": text}}
-    if text.lower().endswith(DATA_SUFFIXES) or not _HUB_DATASET.fullmatch(text):
-        there = [str(f) for s in DATA_SUFFIXES for f in Path(text).parent.glob(f"*{s}")]
+    if ending(text) or not _HUB_DATASET.fullmatch(text):
+        there = [str(file) for file in Path(text).parent.glob("*") if ending(file.name)]
         raise RecipeError(
             f"there is no data at {text}",
             did_you_mean(text, there) if there
-            else "give a file (.jsonl, .json, .csv, .tsv, .parquet), a folder, a Hub dataset"
-            " such as org/name, or pocket",
+            else f"give a file ({', '.join(f'.{word}' for word in READERS)}), a folder,"
+            " a Hub dataset such as org/name, or pocket",
         )  # fmt: skip
     return {"kind": "dataset", "source": {"name": "dataset", "dataset": text, "split": "train"}}
 

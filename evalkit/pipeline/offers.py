@@ -16,7 +16,7 @@ def describe_plugin(kind: str, name: str) -> dict[str, Any]:
     """
     plugin = registry.load(kind, name)
     return {
-        "summary": registry.summary(kind, name.replace("-", "_")),
+        "summary": registry.summary(kind, name),
         "options": [option._asdict() for option in fields.describe(plugin.Options)],
         "needs": sorted(getattr(plugin, "needs", ())) if kind == "benchmarks" else [],
         "requires": [

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError, PrerequisiteError, Problem, RecipeError
+from evalkit.fetching import check_model
 from evalkit.loading import config_of
 from evalkit.pipeline import carding, plugins, publishing, rendering_check
 from evalkit.pipeline.evaluation import open_source
@@ -17,7 +18,7 @@ from evalkit.pipeline.responses import iteration_prompts
 from evalkit.pipeline.step import Kind
 from evalkit.recipe import Recipe, Stage
 from evalkit.recipe_document import Document, KeyPath
-from evalkit.recipe_file import RecipeFile, intact_sections, problems_error
+from evalkit.recipe_file import STAND_INS, RecipeFile, intact_sections, problems_error
 from evalkit.roles import Judge, PluginRef
 
 MIN_FREE_BYTES = 1_000_000_000
@@ -128,6 +129,11 @@ def _base_problems(file: RecipeFile) -> Iterator[Problem]:
     elif base.own:
         where = f"{file.where(('base', 'own'))}  base.own"
         yield Problem(where, f"{base.model} is no folder: it has its card and its repository")
+    elif base.model is not None and {"model": base.model} != STAND_INS["base"]:
+        try:
+            check_model(base.model, base.revision)
+        except EvalkitError as error:
+            yield from _placed(file, ("base",), [Problem.of("model", error)])
 
 
 def _stage_problems(file: RecipeFile, stage: Stage, key: KeyPath) -> Iterator[Problem]:

@@ -88,10 +88,10 @@ def prepare(goal: str, document: Document, orders: Orders) -> Ready:
     if orders.redo or not _is_finished(file.recipe, goal, run, options):
         lacking = preflight.check(file, goal, only_plan=orders.dry_run)
     plan = make_plan(file.recipe, goal)
-    for name in (*orders.redo, *([orders.until] if orders.until else [])):
-        runner.require_step(plan, name)
     if orders.until:
-        plan = plan.up_to({orders.until})
+        plan = plan.up_to({runner.require_step(plan, orders.until).name})
+    for name in orders.redo:
+        runner.require_step(plan, name)
     return Ready(file, goal, plan, run, options, lacking)
 
 

@@ -77,7 +77,7 @@ def list_of(value: Any, column: str, what: str) -> list[Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError:
+        except ValueError:  # also of a number that is too long
             raise RowError(column, f"is a text, not a list of {what} (nor JSON of one)") from None
     if not isinstance(value, list):
         raise RowError(column, f"is {_type(value)}, not a list of {what}")
@@ -148,7 +148,7 @@ def _unwrapped(value: Any, column: str) -> Any:
         return value
     try:
         return json.loads(value)
-    except json.JSONDecodeError:
+    except ValueError:
         raise RowError(column, "is a list of messages as Python prints it, not as JSON") from None
 
 

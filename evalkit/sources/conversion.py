@@ -20,6 +20,7 @@ from evalkit.sources.conversations import (
     with_system,
 )
 from evalkit.sources.rows import Row, RowError
+from evalkit.sources.selection import Record
 from evalkit.sources.shapes import (
     ANSWERED,
     CONVERSATIONS,
@@ -30,7 +31,6 @@ from evalkit.sources.shapes import (
     Shape,
 )
 
-Record = Prompt | Question
 Make = Callable[[Row, str], Record]  # of a row and its id
 
 
@@ -112,7 +112,7 @@ class _Maker:
         if isinstance(value, str):
             try:
                 value = json.loads(value)
-            except json.JSONDecodeError:
+            except ValueError:  # also of a number that is too long
                 raise RowError(column, "is no JSON") from None
         if not isinstance(value, dict):
             raise RowError(column, "is not an object with a kind")
@@ -188,12 +188,13 @@ class _Maker:
         asked = self._asked(row)
         if not before:
             return asked
-        said = {message.content.strip() for message in before}
-        if asked != before and asked[-1].content.strip() not in said:
-            raise RowError(
-                self.names["chosen"], f"has other turns than '{self.names['prompt']}' before it"
-            )
-        return before
+        if any(_ends_with(before[:end], asked) for end in range(1, len(before) + 1)):
+            return before  # the prompt may be but one of the turns
+        if _ends_with(asked, before):
+            return asked  # not all is repeated: a system message and earlier turns may be left out
+        raise RowError(
+            self.names["chosen"], f"has other turns than '{self.names['prompt']}' before it"
+        )
 
     def _references(self, row: Row, count: int) -> list[str | None]:
         value = self._cell(row, "references")
@@ -208,3 +209,10 @@ class _Maker:
                 column, f"has {len(listed)} entries for {count} turns", "has not one per turn"
             )
         return [None if is_blank(one) else text_of(one, column) for one in listed]
+
+
+def _ends_with(messages: tuple[Message, ...], tail: tuple[Message, ...]) -> bool:
+    """Whether the last messages are those of `tail`, whatever blanks stand around their texts."""
+    said = [(message.role, message.content.strip()) for message in messages]
+    wanted = [(message.role, message.content.strip()) for message in tail]
+    return len(wanted) <= len(said) and said[len(said) - len(wanted) :] == wanted

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from evalkit import frontmatter
 from evalkit.errors import CardError, PrerequisiteError, Problem, RecipeError
@@ -26,13 +26,14 @@ class DatasetOptions(OwnDataOptions):
     """A dataset by its Hub id.
 
     dataset: its id. config: one of those that its card declares, or a folder of it.
-    revision: a branch, a tag or a commit; a run keeps to the commit that it is at its start.
+    revision: a branch, a tag or a commit. Its commit is part of a run: to go on with one after its
+        branch has moved, give the commit that its receipts name.
     files: a pattern of files to read instead of a split, such as `data/*.jsonl`.
     """
 
     dataset: str
     config: str | None = None
-    revision: str = "main"
+    revision: str = Field("main", exclude=True)  # the commit decides, however it is named
     files: str | None = None
 
     @model_validator(mode="after")
@@ -89,12 +90,12 @@ class DatasetSource(OwnDataSource):
             revision = commit
         except (PrerequisiteError, RecipeError):
             commit, revision = written, f"{written} (unresolved)"
-        settings = {key: value for key, value in self.settings().items() if key != "revision"}
         return {
             "name": self._name(),
-            "digest": fingerprint([settings, commit]),
+            "digest": fingerprint([self.settings(), commit]),
             "dataset": self.options.dataset,
             "revision": revision,
+            **self.dropped(),
         }
 
     def _name(self) -> str:

@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
+from pydantic import Field
+
 from evalkit.errors import Problem, RecipeError, did_you_mean
 from evalkit.fingerprint import fingerprint
 from evalkit.loading import file_digest
@@ -20,7 +22,7 @@ from evalkit.sources.splits import choose, data_files, splits_by_name
 class FileOptions(OwnDataOptions):
     """path: a file, or a folder whose files are told apart by split."""
 
-    path: str
+    path: str = Field(exclude=True)  # the digest of the contents decides, not where they lie
 
 
 class FileSource(OwnDataSource):
@@ -39,16 +41,19 @@ class FileSource(OwnDataSource):
 
     def description(self) -> Mapping[str, str]:
         """The name of the file or folder, and a digest of its bytes and of the options set."""
-        settings = {key: value for key, value in self.settings().items() if key != "path"}
         root = self._path()
         contents = [
-            (str(file.relative_to(root)) if root.is_dir() else "", _digest_of(file))
+            (str(file.relative_to(root)) if root.is_dir() else ending(root.name), _digest_of(file))
             for file in self._files().values()
         ]
         name = root.name or root.resolve().name
         if self.options.split is not None:
             name = f"{name} ({self.options.split})"
-        return {"name": name, "digest": fingerprint([contents, settings])}
+        return {
+            "name": name,
+            "digest": fingerprint([contents, self.settings()]),
+            **self.dropped(),
+        }
 
     def _path(self) -> Path:
         return Path(self.options.path).expanduser()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -116,31 +116,21 @@ def _resolve(dataset: str, revision: str, endpoint: str, cache: str) -> Resolved
     except EvalkitError as error:
         return Resolved(None, error)
     # The cache's own way of knowing a branch later on, when the Hub cannot be reached.
-    ref.parent.mkdir(parents=True, exist_ok=True)
-    durable.write_text(ref, commit)
+    with suppress(OSError):  # of a cache that is only read
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        durable.write_text(ref, commit)
     return Resolved(commit)
 
 
 def _names(dataset: str, commit: str) -> tuple[str, ...]:
-    """All files at a commit: as the cache lists them, else the Hub, else those that are cached."""
+    """All files at a commit, as the cache lists them, else the Hub: cached ones may be a part."""
     hub = _hub()
-    listing = getattr(hub, "get_cached_repo_tree", None)  # not in the first releases of 1.x
-    if listing is not None:
-        try:
-            tree = listing(dataset, repo_type="dataset", revision=commit)
-            return tuple(sorted(str(entry.path) for entry in tree))
-        except hub.errors.CachedRepoTreeNotFoundError:
-            pass
-
     try:
+        tree = hub.get_cached_repo_tree(dataset, repo_type="dataset", revision=commit)
+        return tuple(sorted(str(entry.path) for entry in tree))
+    except hub.errors.CachedRepoTreeNotFoundError:
         info = _asking(dataset, commit, lambda: _info(dataset, commit))
         return tuple(sorted(one.rfilename for one in info.siblings))
-    except PrerequisiteError:
-        folder = _folder(str(hub.constants.HF_HUB_CACHE), dataset) / "snapshots" / commit
-        if not folder.is_dir():
-            raise
-        files = (file for file in folder.rglob("*") if file.is_file())
-        return tuple(sorted(file.relative_to(folder).as_posix() for file in files))
 
 
 def _info(dataset: str, revision: str) -> Any:

@@ -7,10 +7,12 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
+from evalkit.console import say
 from evalkit.errors import Problem, RecipeError, did_you_mean
 from evalkit.records import Prompt, Question
 from evalkit.roles import Options, Source
@@ -63,7 +65,7 @@ class Examination(NamedTuple):
 
     records: those taken, in their order. rows: as read. filtered: rows that the filter keeps.
     usable: rows that are of the shape. unique: left by `deduplicate`. portion: left by it.
-    faults: of rows that are not of the shape.
+    faults: of rows that are not of the shape. duplicates: rows that `deduplicate` leaves out.
     """
 
     table: Table
@@ -74,6 +76,15 @@ class Examination(NamedTuple):
     usable: int
     unique: int
     portion: int
+    duplicates: int
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Rows that become no record, by why; with `unique`, they are all rows that were read."""
+        counts = {"dropped": self.faults.total, "duplicate": self.duplicates}
+        filtered = len(self.table.rows) - self.unique - sum(counts.values())
+        every = {"filtered": filtered, **counts}
+        return {why: count for why, count in every.items() if count}
 
 
 class OwnDataSource(Source):
@@ -81,6 +92,7 @@ class OwnDataSource(Source):
 
     Options: ClassVar[type[Options]] = OwnDataOptions
     options: Any
+    _dropped: Mapping[str, str] = {}
 
     @abstractmethod
     def table(self) -> Table:
@@ -96,8 +108,7 @@ class OwnDataSource(Source):
         Raises:
             RecipeError: rows that cannot be used, each with file and row; or these are questions.
         """
-        found = self.examine()
-        self._refuse_faults(found)
+        found = self._usable()
         if found.found.shape == QUESTIONS:
             raise RecipeError(
                 f"{found.table.name} holds {found.found.said}, and prompts are asked for",
@@ -107,8 +118,7 @@ class OwnDataSource(Source):
 
     def questions(self) -> list[Question]:
         """The records taken, as multi-turn questions, with the errors of `prompts`."""
-        found = self.examine()
-        self._refuse_faults(found)
+        found = self._usable()
         if found.found.shape != QUESTIONS:
             raise RecipeError(
                 f"{found.table.name} holds {found.found.said}, and multi-turn questions are asked"
@@ -142,9 +152,27 @@ class OwnDataSource(Source):
         with _collector_paused():
             return self._examine(self.table())
 
+    def dropped(self) -> dict[str, str]:
+        """For `description`: how many rows `bad_rows: drop` left out, once they were read."""
+        return dict(self._dropped)
+
     def settings(self) -> dict[str, Any]:
         """The options that were set, for digests: those left alone change nothing."""
         return dict(self.options.model_dump(mode="json", exclude_defaults=True))
+
+    def _usable(self) -> Examination:
+        """What was found out, after saying which rows are left out; bad rows are refused."""
+        found = self.examine()
+        self._refuse_faults(found)
+        rows, left_out = len(found.table.rows), found.left_out
+        if "dropped" in left_out:
+            self._dropped = {"dropped": f"{left_out['dropped']:,} of {rows:,} rows"}
+        if left_out:
+            told = ", ".join(f"{count:,} {why}" for why, count in left_out.items())
+            _say_once(
+                f"note: {found.table.name}: {rows:,} rows read, {told}, {found.unique:,} left"
+            )
+        return found
 
     def _examine(self, table: Table) -> Examination:
         if not table.rows:
@@ -156,13 +184,13 @@ class OwnDataSource(Source):
         made = _made(kept, found, table, faults)
         usable = [(position, record) for position, record in enumerate(made) if record is not None]
         unique = without_duplicates(usable) if self.options.deduplicate else usable
+        duplicates = len(usable) - len(unique)
         unique = _with_ids_once(unique, kept, found, faults)
         part = self.options.portion
         portion = [record for _, record in unique if part is None or part.holds(record)]
         taken = self._taken(portion, table.name)
-        return Examination(
-            table, found, taken, faults, len(kept), len(usable), len(unique), len(portion)
-        )
+        counts = (len(kept), len(usable), len(unique), len(portion), duplicates)
+        return Examination(table, found, taken, faults, *counts)
 
     def _filtered(self, table: Table, faults: Faults) -> list[Row]:
         keep = predicate(self.options.filter, table.columns, table.name)
@@ -212,6 +240,12 @@ class OwnDataSource(Source):
             raise faults.error(table.name, _DROP_HINT)
         if not found.usable and faults.total:
             raise faults.error(table.name, "none of its rows can be used")
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Every step of a run reads its data anew."""
+    say(line)
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from evalkit.errors import RecipeError
 from evalkit.sources.rows import Faults, Row, RowError, Table, place
 
 Reader = Callable[[Path, str, Faults], list[Row]]
+# Python reads no longer ones: docs.python.org/3/library/stdtypes.html, int max str digits.
+_TOO_LONG = f"holds a whole number of more than {sys.get_int_max_str_digits():,} digits"
 
 
 def read_table(name: str, files: Mapping[str, Path]) -> Table:
@@ -104,6 +106,8 @@ def _json_lines(text: str, shown: str, faults: Faults) -> list[Row]:
             faults.add(place(shown, number, True), fault)
         except RowError as fault:
             faults.add(place(shown, number, True), fault)
+        except ValueError:
+            faults.add(place(shown, number, True), RowError("", _TOO_LONG))
     return rows
 
 
@@ -119,6 +123,8 @@ def _read_json(path: Path, shown: str, faults: Faults) -> list[Row]:
         raise RecipeError(
             f"{shown}:{error.lineno}  not JSON: {error.msg} at character {error.colno}"
         ) from error
+    except ValueError as error:
+        raise RecipeError(f"{shown}  {_TOO_LONG}", "write it as a text") from error
     rows = []
     for number, values in enumerate(_listed(value, shown), start=1):
         if isinstance(values, dict):

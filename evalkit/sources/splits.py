@@ -94,9 +94,12 @@ def choose(splits: Splits, split: str | None, whole: str) -> list[str]:
     whole: what the splits are of, for messages.
 
     Raises:
-        OptionError: there is no such split, or it must be named.
+        OptionError: there is no such split, none at all, or it must be named.
         RecipeError: shards are missing, or one split holds files of several formats.
     """
+    if not splits:
+        said = f"{whole} has no data where the configs of its README.md say"
+        raise OptionError("config", said, "name the files instead, such as files: '**/*.parquet'")
     if split is None:
         if len(splits) > 1 and DEFAULT not in splits:
             raise OptionError("split", f"{whole} has several splits", _known(splits))
@@ -230,7 +233,8 @@ def _chosen(configs: Sequence[Config], name: str | None, whole: str) -> Config:
 
 def _splits_of_config(files: Sequence[str], config: Config) -> Splits:
     if not config.patterns:
-        return splits_by_name([name for name in files if name.startswith(f"{config.folder}/")])
+        folder = f"{config.folder}/" if config.folder else ""
+        return splits_by_name([name for name in files if name.startswith(folder)])
     splits: Splits = {}
     for split, patterns in config.patterns.items():
         whole = [f"{config.folder}/{one}" if config.folder else one for one in patterns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -51,6 +51,7 @@ class Filled(NamedTuple):
     cells: list[Cell | None]
     heading: str
     notes: list[str]
+    higher_is_better: bool
 
     @classmethod
     def of(cls, column: Column, members: Sequence[Member]) -> Filled:
@@ -58,6 +59,7 @@ class Filled(NamedTuple):
         scores = [column.score_of(member) for member in members]
         found = [score for score in scores if score is not None]
         same_n = len({(score.n, score.missing) for score in found}) == 1
+        higher = _higher_is_better(scores)
         marks, notes = unlike(column, members, scores)
         cells = [
             None if score is None else _cell(score, column, marks[i], with_n=not same_n)
@@ -69,18 +71,30 @@ class Filled(NamedTuple):
             extra = ", ".join(part for part in (unit, _items(found[0]) if same_n else "") if part)
             heading = f"{heading} ({extra})" if extra else heading
             if found[0].scale != "count" and not any(marks):
-                cells = with_best(cells, found[0].higher_is_better)
-        return cls(column, scores, cells, heading, notes)
+                cells = with_best(cells, higher)
+        return cls(column, scores, cells, heading, notes, higher)
 
 
-def average_cells(average: Average, columns: Sequence[Filled], count: int) -> list[Cell | None]:
-    """The average of some columns, for each of `count` models."""
-    parts = [column for column in columns if column.column.heading in average.of]
-    cells = [
-        _average([column.scores[i] for column in parts], average.decimals) for i in range(count)
-    ]
-    found = [score for column in parts for score in column.scores if score is not None]
-    return with_best(cells, not found or found[0].higher_is_better)
+class Averaged(NamedTuple):
+    """An average of the definition with its cells, None where there is none."""
+
+    cells: list[Cell | None]
+    higher_is_better: bool
+
+    @classmethod
+    def of(cls, average: Average, columns: Sequence[Filled], count: int) -> Averaged:
+        """The average of some columns, for each of `count` models; it bears their marks."""
+        parts = [column for column in columns if column.column.heading in average.of]
+        higher = _higher_is_better(score for column in parts for score in column.scores)
+        cells = [_average([part.scores[i] for part in parts], average.decimals)
+                 for i in range(count)]  # fmt: skip
+        marks = [_mark([part.cells[i] for part in parts]) for i in range(count)]
+        if not any(marks):
+            return cls(with_best(cells, higher), higher)
+        marked = [
+            cell and replace(cell, mark=mark) for cell, mark in zip(cells, marks, strict=True)
+        ]
+        return cls(marked, higher)
 
 
 def with_best(cells: Sequence[Cell | None], higher_is_better: bool) -> list[Cell | None]:
@@ -111,13 +125,23 @@ def _cell(score: Score, column: Column, mark: str, with_n: bool) -> Cell:
     )
 
 
+def _higher_is_better(scores: Iterable[Score | None]) -> bool:
+    """The direction of a column, as its first score has it."""
+    return next((score.higher_is_better for score in scores if score is not None), True)
+
+
+def _mark(cells: Sequence[Cell | None]) -> str:
+    return next((cell.mark for cell in cells if cell is not None and cell.mark), "")
+
+
 def _items(score: Score) -> str:
     return f"n={score.n}" + (f", {score.missing} missing" if score.missing else "")
 
 
 def _average(scores: Sequence[Score | None], decimals: int) -> Cell | None:
     present = [score for score in scores if score is not None]
-    if len(present) < len(scores) or len({score.scale for score in present}) > 1:
+    kinds = {(score.scale, score.higher_is_better) for score in present}
+    if len(present) < len(scores) or len(kinds) > 1:
         return None
     value = sum(score.value for score in present) / len(present)
     errors = [score.stderr for score in present if score.stderr is not None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from evalkit.family import Family, Member
 from evalkit.leaderboard import Definition, definition_for, read_definition
-from evalkit.standings.columns import Cell, Filled, average_cells
+from evalkit.standings.columns import Averaged, Cell, Filled
 from evalkit.standings.notes import notes_of
 
 
@@ -23,11 +23,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Standings:
-    """The finished table: `headings` beside the model's name, `labels` the same without units."""
+    """The finished table: `headings` beside the model's name, `labels` the same without units.
+
+    higher_is_better: of each column; an average has the direction of what it is of.
+    """
 
     definition: Definition
     labels: tuple[str, ...]
     headings: tuple[str, ...]
+    higher_is_better: tuple[bool, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
 
@@ -49,12 +53,14 @@ def sorted_standings(
     """The members of all families, best first by the definition's `sort_by`."""
     members = [(family.name, member) for family in families for member in family.members]
     standings = _standings(members, definition, None)
-    place, higher = _sort_key(standings)
+    sort_by = standings.definition.sort_by
+    place = standings.labels.index(sort_by) if sort_by else 0
 
     def rank(row: Row) -> tuple[bool, float, str]:
         cell = row.cells[place] if row.cells else None
         if cell is None:
             return (True, 0.0, row.member.title)
+        higher = standings.higher_is_better[place]
         return (False, -cell.value if higher else cell.value, row.member.title)
 
     return replace(standings, rows=tuple(sorted(standings.rows, key=rank)))
@@ -67,12 +73,13 @@ def _standings(
     everyone = [member for _, member in members]
     definition = definition or definition_for(everyone)
     columns = [Filled.of(column, everyone) for column in definition.columns]
-    averages = [average_cells(average, columns, len(members)) for average in definition.averages]
+    averages = [Averaged.of(average, columns, len(members)) for average in definition.averages]
+    shown: list[Averaged | Filled] = [*averages, *columns]
     rows = tuple(
         Row(
             name,
             member,
-            (*(cells[i] for cells in averages), *(column.cells[i] for column in columns)),
+            tuple(column.cells[i] for column in shown),
             own=member.checkpoint.name == own,
         )
         for i, (name, member) in enumerate(members)
@@ -82,17 +89,7 @@ def _standings(
         definition,
         labels=(*labels, *(column.column.heading for column in columns)),
         headings=(*labels, *(column.heading for column in columns)),
+        higher_is_better=tuple(column.higher_is_better for column in shown),
         rows=rows,
-        notes=tuple(notes_of(definition, averages, columns, everyone)),
+        notes=tuple(notes_of(definition, [one.cells for one in averages], columns, everyone)),
     )
-
-
-def _sort_key(standings: Standings) -> tuple[int, bool]:
-    definition = standings.definition
-    place = standings.labels.index(definition.sort_by) if definition.sort_by else 0
-    column = place - len(definition.averages)
-    if column < 0 or not definition.columns:
-        return place, True
-    scores = (definition.columns[column].score_of(row.member) for row in standings.rows)
-    first = next((score for score in scores if score is not None), None)
-    return place, first.higher_is_better if first else True

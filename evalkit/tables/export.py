@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from evalkit import durable
-from evalkit.errors import PrerequisiteError, RecipeError, did_you_mean
+from evalkit.errors import RecipeError, did_you_mean
 from evalkit.family import Family
 from evalkit.leaderboard import Definition
 from evalkit.markdown import escape
@@ -42,12 +41,11 @@ def export_leaderboard(
 ) -> list[Path]:
     """Writes `<name>.md` and so on, of all members, best first; returns the files.
 
-    formats: of `FORMATS`; default all whose libraries are installed. Equal numbers give equal
-        bytes in each of them.
+    formats: of `FORMATS`; default all. Equal numbers give equal bytes in each of them.
 
     Raises:
         CardError: there is no such definition, or a number is not finite.
-        RecipeError, PrerequisiteError: a format is unknown, or its library is missing.
+        RecipeError: a format is unknown.
     """
     chosen = _chosen(formats)
     standings = sorted_standings(families, definition)
@@ -60,23 +58,12 @@ def export_leaderboard(
     return files
 
 
-def available() -> list[str]:
-    """The formats whose libraries are installed."""
-    lacking = {name for name, package in LIBRARIES.items() if find_spec(package) is None}
-    return [name for name in FORMATS if name not in lacking]
-
-
 def _chosen(formats: Sequence[str]) -> list[str]:
     for name in formats:
         if name not in FORMATS:
             hint = did_you_mean(name, FORMATS)
             raise RecipeError(f"no format of leaderboards is called '{name}'", hint)
-        if name not in available():
-            package = LIBRARIES[name]
-            raise PrerequisiteError(
-                f"the Python package '{package}' is not installed", f"pip install {package}"
-            )
-    return [name for name in FORMATS if name in formats] if formats else available()
+    return [name for name in FORMATS if not formats or name in formats]
 
 
 def _markdown(standings: Standings) -> bytes:
@@ -91,4 +78,3 @@ FORMATS: Mapping[str, Writer] = {
     "html": html.to_html,
     "parquet": parquet.to_parquet,
 }
-LIBRARIES = {"html": "jinja2", "parquet": "pyarrow"}

@@ -22,22 +22,21 @@ def to_html(standings: Standings) -> bytes:
     text = template.render(
         title=_plain(standings.definition.title),
         headings=[_plain(heading) for heading in standings.headings],
-        rows=[_row(row, any(one.own for one in standings.rows)) for row in standings.rows],
+        rows=[_row(row) for row in standings.rows],
         notes=[_plain(note) for note in standings.notes],
         empty=EMPTY,
     )
     return text.encode()
 
 
-def _row(row: Row, has_own: bool) -> dict[str, Any]:
+def _row(row: Row) -> dict[str, Any]:
     return {
         "title": _plain(row.member.title),
-        "own": row.own,
-        "cells": [_cell(cell, has_own) if cell else None for cell in row.cells],
+        "cells": [_cell(cell) if cell else None for cell in row.cells],
     }
 
 
-def _cell(cell: Cell, has_own: bool) -> dict[str, Any]:
+def _cell(cell: Cell) -> dict[str, Any]:
     interval = ""
     if cell.ci_low is not None and cell.ci_high is not None:
         interval = f"[{number(cell.ci_low, cell.decimals)}, {number(cell.ci_high, cell.decimals)}]"
@@ -46,7 +45,7 @@ def _cell(cell: Cell, has_own: bool) -> dict[str, Any]:
         "interval": interval,
         "counted": f"({cell.items})" if cell.items else "",
         "mark": cell.mark.strip(),
-        "best": cell.best and not has_own,
+        "best": cell.best,
     }
 
 

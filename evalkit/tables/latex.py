@@ -53,8 +53,7 @@ _LIGATURE = re.compile(r"([-',])(?=\1)")
 
 
 def to_latex(standings: Standings) -> bytes:
-    """A floating table with caption, label, notes; own row bold, else the best of each column."""
-    bold_best = not any(row.own for row in standings.rows)
+    """A floating table with caption, label and notes; the best of each column is bold."""
     columns = "l" + r"r@{\,}l" * len(standings.headings)
     heads = [_heading(heading) for heading in standings.headings]
     lines = [
@@ -68,7 +67,7 @@ def to_latex(standings: Standings) -> bytes:
         r"\toprule",
         " & ".join(["Model", *heads]) + r" \\",
         r"\midrule",
-        *(_row(row, bold_best) for row in standings.rows),
+        *(_row(row) for row in standings.rows),
         r"\bottomrule",
         r"\end{tabular}",
         *_notes(standings),
@@ -97,14 +96,11 @@ def _heading(heading: str) -> str:
     return rf"\multicolumn{{2}}{{c}}{{{text}}}"
 
 
-def _row(row: Row, bold_best: bool) -> str:
-    title = escape(row.member.title)
-    cells = [_cell(cell, row.own or (bold_best and cell is not None and cell.best))
-             for cell in row.cells]  # fmt: skip
-    return " & ".join([_bold(title) if row.own else title, *cells]) + r" \\"
+def _row(row: Row) -> str:
+    return " & ".join([escape(row.member.title), *map(_cell, row.cells)]) + r" \\"
 
 
-def _cell(cell: Cell | None, bold: bool) -> str:
+def _cell(cell: Cell | None) -> str:
     if cell is None:
         return f"{escape(EMPTY)} & "
     value = number(cell.value, cell.decimals).replace("-", "$-$")
@@ -115,11 +111,8 @@ def _cell(cell: Cell | None, bold: bool) -> str:
     if cell.items:
         aside += f" ({escape(cell.items)})"
     shown = rf"{{\scriptsize {aside.strip()}}}" if aside else ""
-    return f"{_bold(value) if bold else value} & {shown}{escape(cell.mark)}"
-
-
-def _bold(text: str) -> str:
-    return rf"\textbf{{{text}}}"
+    bold = rf"\textbf{{{value}}}" if cell.best else value
+    return f"{bold} & {shown}{escape(cell.mark)}"
 
 
 def _notes(standings: Standings) -> list[str]:
