@@ -103,6 +103,16 @@ def test_every_training_value_names_its_source(name: str) -> None:
     assert checked >= 8
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_value_of_the_evaluation_names_its_source(name: str) -> None:
+    text = (RECIPES / f"{name}.yaml").read_text("utf-8")
+    section = text.split("\nevaluation:")[1].split("\ncard:")[0].splitlines()
+    values = [line for line in section if re.match(r" +(- )?\w+: [^&*{|>]", line)]
+    named = [line for line in values if "name:" not in line]
+    assert len(named) >= 5
+    assert [line for line in named if "  # " not in line] == []
+
+
 def test_zephyr_s_iterations_differ_as_published() -> None:
     stages = recipe("zephyr-7b-spin").stages
     assert [stage.training.learning_rate for stage in stages] == [5e-7, 5e-7, 1e-7, 1e-7]

@@ -110,7 +110,7 @@ def auth_check(call: Call) -> Response:
     if call.param("right") == "write":
         call.writable()
     else:
-        call.readable()
+        call.downloadable()
     return answer({})
 
 

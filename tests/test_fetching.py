@@ -1,0 +1,84 @@
+"""What the Hub is asked of a model before any work, over real HTTP and from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("huggingface_hub")
+pytest.importorskip("starlette")
+
+from evalkit.errors import PrerequisiteError, RecipeError
+from evalkit.fetching import check_model, fetch_model
+from evalkit.hub.client import open_api
+from evalkit.hub.serve import Server, running
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's
+NAME = "evalkit/model"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A Hub with one public model, which this process takes for the only one."""
+    with running(tmp_path / "hub") as server:
+        constants = "huggingface_hub.constants."
+        template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants + "ENDPOINT", server.endpoint)
+        monkeypatch.setattr(constants + "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants + "HF_HUB_CACHE", str(tmp_path / "cache"))
+        with open_api(server.target()) as api:
+            api.create_repo(NAME, private=False)
+            api.upload_file(path_or_fileobj=b"{}", path_in_repo="config.json", repo_id=NAME)
+        yield server
+
+
+def _told(model: str, revision: str | None = None) -> tuple[str, str]:
+    with pytest.raises(PrerequisiteError) as caught:
+        check_model(model, revision)
+    return caught.value.message, caught.value.hint
+
+
+def test_what_is_there_is_no_problem(hub: Server) -> None:
+    check_model(NAME, None)
+    check_model(NAME, "main")
+
+
+def test_what_is_not_there(hub: Server) -> None:
+    assert _told("evalkit/modle")[0] == "the Hub has no model evalkit/modle"
+    assert _told(NAME, "v2") == (
+        f"{NAME} has no revision v2",
+        "give a branch, a tag or a commit of it",
+    )
+
+
+def test_a_gated_model(hub: Server) -> None:
+    with open_api(hub.target()) as api:
+        api.update_repo_settings(NAME, gated="manual", private=False)
+    message, hint = _told(NAME)
+    assert message == f"{NAME} is gated, and closed to this machine"
+    assert "hf auth login" in hint
+
+
+def test_without_a_hub_the_cache_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Server
+) -> None:
+    fetch_model(NAME, None, "base.model", "org/name")
+    monkeypatch.setattr("huggingface_hub.hf_api.HfApi.model_info", _refused)
+    check_model(NAME, None)
+    message, hint = _told("org/other")
+    assert message == (
+        "the model org/other is not in this machine's cache, and the Hub cannot be reached"
+    )
+    assert hint == "connect, or bring it along: hf download org/other"
+
+
+def _refused(*args: Any, **kwargs: Any) -> None:
+    raise ConnectionRefusedError(111, "Connection refused")
+
+
+def test_what_can_be_no_id(hub: Server) -> None:
+    with pytest.raises(RecipeError, match="neither a folder nor a Hub id"):
+        check_model("a b/c", None)
