@@ -143,12 +143,14 @@ def _from_hub(desk: Path, base: str, endpoint: str) -> str:
 
 def test_a_base_when_the_hub_is_unreachable(desk: Path) -> None:
     said = _from_hub(desk, "{model: some/model}", closed_port())
-    assert "there is no folder some/model, and the Hub does not give it" in said
+    assert "base.model: the model some/model is not in this machine's cache" in said
+    assert not (desk / "run").exists()
 
 
 def test_a_base_that_no_hub_has(desk: Path, hub: str) -> None:
     said = _from_hub(desk, "{model: some/model, revision: v9}", hub)
-    assert "there is no folder some/model, and the Hub does not give it" in said
+    assert "base.model: the Hub has no model some/model" in said
+    assert not (desk / "run").exists()
 
 
 # --- damage is mended by what the message says --------------------------------------------------
