@@ -53,7 +53,7 @@ class Document:
 
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
-    """Applies `key=value` texts of `--set` (`stages.0.training.epochs=1`) to a document.
+    """Applies `key=value` texts of `--set` (`stages.0.training.schedule_epochs=1`) to a document.
 
     Raises:
         RecipeError: one is not of that form, or names a place that is not there.
@@ -62,7 +62,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
         said = f"--set {override}"
         name, equals, text = override.partition("=")
         if not equals or not name:
-            hint = "such as --set stages.0.training.epochs=1"
+            hint = "such as --set stages.0.training.schedule_epochs=1"
             raise RecipeError(f"{said}: not of the form key=value", hint)
         document.put(key_path(name), flag_value(text, said), said)
 

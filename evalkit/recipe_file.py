@@ -34,7 +34,7 @@ class RecipeFile(NamedTuple):
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeFile:
-    """The recipe of a YAML file, after `key=value` overrides (`stages.0.training.epochs=1`).
+    """The recipe of a YAML file, after `key=value` overrides (`stages.0.training.batch_size=8`).
 
     Raises:
         RecipeError: the file is missing, no YAML, or wrong; `problems` lists everything wrong.

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import types
 import typing
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -97,15 +98,19 @@ class TrainingExample:
 
     targets: one number per continuation, whose meaning is the method's own
         (SPPO: win probability; pair methods: 1 for chosen, 0 for rejected).
+    finish_reasons: how each continuation ended; `gold` ones were not sampled by the policy.
     reference_logps: summed log-probability (nats) of each continuation under
         the reference, None until the reference pass has run.
+    reference_token_logps: the same token by token, one float32 array per continuation.
     """
 
     prompt_id: str
     prompt_token_ids: tuple[int, ...]
     continuations: tuple[tuple[int, ...], ...]
     targets: tuple[float, ...]
+    finish_reasons: tuple[FinishReason, ...]
     reference_logps: tuple[float, ...] | None = None
+    reference_token_logps: tuple["array[float]", ...] | None = None
 
 
 @dataclass(frozen=True)

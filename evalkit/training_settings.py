@@ -12,7 +12,37 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Optimizer = Literal["adamw_torch", "rmsprop", "sgd", "adafactor"]
 Schedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["float32", "bfloat16"]
+Layout = Literal["auto", "tree", "cache", "packed", "padded"]
+Attention = Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"]
 PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Adapter(BaseModel):
+    """A low-rank adapter (LoRA), trained while the model's own weights stay as they are.
+
+    Source: Hu et al. 2021 (arXiv:2106.09685); Dettmers et al. 2023 (QLoRA, arXiv:2305.14314).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: PositiveInt = Field(16, description="rank of each update")
+    alpha: Annotated[float, Field(gt=0)] = Field(
+        32.0, description="updates are scaled by alpha / rank"
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="of the adapter's input; 0 keeps log-ratios free of noise"
+    )
+    target_modules: tuple[str, ...] | Literal["all-linear"] = Field(
+        "all-linear", description="names of the layers that get an update"
+    )
+    base_precision: Literal["float32", "bfloat16", "nf4"] = Field(
+        "bfloat16", description="of the frozen weights while training; nf4 is QLoRA's 4-bit"
+    )
+    previous: Literal["merged", "frozen"] = Field(
+        "merged",
+        description="the adapter of the iteration before: merged into the weights, or kept frozen"
+        " as the reference while a copy of it goes on training",
+    )
 
 
 class TrainingSettings(BaseModel):
@@ -32,11 +62,11 @@ class TrainingSettings(BaseModel):
     micro_batch_size: PositiveInt | None = Field(
         None, description="prompts per forward and backward pass; default all of batch_size"
     )
-    epochs: Annotated[float, Field(gt=0)] = Field(
-        1.0, description="passes over the data after which training stops"
+    schedule_epochs: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="passes over the data that the learning-rate schedule is laid out for"
     )
-    schedule_epochs: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="epochs the learning-rate schedule is laid out for; default `epochs`"
+    stop_after_epochs: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="passes after which training stops; default `schedule_epochs`"
     )
     schedule: Schedule = Field("linear", description="decay of the learning rate after warm-up")
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -51,6 +81,20 @@ class TrainingSettings(BaseModel):
     token_budget: PositiveInt | None = Field(
         None, description="padded tokens per forward pass; default chosen from the device"
     )
+    layout: Layout = Field(
+        "auto",
+        description="how continuations of a prompt share a forward pass: tree (one row, the prompt"
+        " once), cache (the prompt once, its keys and values reused), packed (rows end to end),"
+        " padded (a row each); auto takes the quickest that is exact for the model",
+    )
+    attention: Attention = Field("auto", description="attention kernel, as named by transformers")
+    adapter: Adapter | None = Field(
+        None, description="train a low-rank adapter instead of all weights; default all weights"
+    )
+    optimizer_state: Literal["fresh", "kept"] = Field(
+        "fresh",
+        description="kept: an iteration goes on with the optimizer's moments of the one before",
+    )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass to save memory"
     )
@@ -59,6 +103,11 @@ class TrainingSettings(BaseModel):
     )
     log_steps: PositiveInt = Field(1, description="optimizer steps between lines of metrics")
 
+    @property
+    def epochs(self) -> float:
+        """Passes over the data that are trained."""
+        return self.schedule_epochs if self.stop_after_epochs is None else self.stop_after_epochs
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
@@ -66,10 +115,10 @@ class TrainingSettings(BaseModel):
                 f"batch_size {self.batch_size} is not a multiple of"
                 f" micro_batch_size {self.micro_batch_size}: choose one that divides it"
             )
-        if self.schedule_epochs is not None and self.schedule_epochs < self.epochs:
+        if self.epochs > self.schedule_epochs:
             raise ValueError(
-                f"schedule_epochs {self.schedule_epochs} is shorter than epochs {self.epochs}:"
-                " make it as long, or longer"
+                f"stop_after_epochs {self.stop_after_epochs} is beyond schedule_epochs"
+                f" {self.schedule_epochs}: make the schedule as long, or longer"
             )
         if self.save_steps is not None and self.save_steps % self.log_steps:
             # A checkpoint between two lines of metrics would lose half a line on resume.

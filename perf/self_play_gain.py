@@ -22,7 +22,8 @@ from evalkit.stats import paired_bootstrap
 ROOT = Path(__file__).parent.parent
 SFT_STAGE = (
     "[{method: sft, prompts: {name: pocket, split: self_play, count: 1500},"
-    " training: {optimizer: adamw_torch, learning_rate: 5.0e-4, batch_size: 32, epochs: 4}}]"
+    " training: {optimizer: adamw_torch, learning_rate: 5.0e-4, batch_size: 32,"
+    " schedule_epochs: 4}}]"
 )
 LOW_TEMPERATURE = 0.5
 GREEDY, SAMPLED, COOLED = "pocket_exact", "pocket_exact_t1", "pocket_exact_cooled"

@@ -77,7 +77,7 @@ KEYS = [
 ]
 TYPED = [
     Case("set-without-equals", "train mine.yaml --set seed"),
-    Case("set-unknown-key", "train mine.yaml --set stages.0.trainig.epochs=1"),
+    Case("set-unknown-key", "train mine.yaml --set stages.0.trainig.schedule_epochs=1"),
     Case("set-item-too-far", "train mine.yaml --set stages.1.iterations=2"),
     Case("set-item-by-word", "train mine.yaml --set stages.first.iterations=2"),
     Case("set-not-yaml", "train mine.yaml --set variants=[w4a16"),

@@ -32,9 +32,9 @@ HEAD = """\
 Everything that decides a result stands in one YAML document; how to run it (`--out`, `--children`,
 ...) are flags. It is closed: a key that is not on this page is an error, told with its line and the
 nearest known word, before any work. Any key can be changed for one run with `--set`, by its dotted
-name: `--set stages.0.training.epochs=1 --set variants=[]`. `evalkit new NAME` writes a recipe with
-comments; the resolved one, defaults filled in, is kept in the run folder and printed on the cards.
-`recipes/` holds recipes of published models.
+name: `--set stages.0.training.schedule_epochs=1 --set variants=[]`. `evalkit new NAME` writes a
+recipe with comments; the resolved one, defaults filled in, is kept in the run folder and printed
+on the cards. `recipes/` holds recipes of published models.
 
 A **plug-in** is named by a text, `judge: rule`, or with its options beside the name:
 `judge: {name: rule, temperature: 0.1}`. A hyphen in the name counts as an underscore, and a path

@@ -71,11 +71,11 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_overrides_reach_nested_keys_and_plugin_options(tmp_path: Path) -> None:
     overrides = [
-        "seed=7", "stages.0.training.epochs=2", "stages.0.method.eta=20", "base.model=x/y",
+        "seed=7", "stages.0.training.schedule_epochs=2", "stages.0.method.eta=20", "base.model=x/y",
     ]  # fmt: skip
     recipe = read_recipe(_write(tmp_path, MINIMAL), overrides).recipe
     assert recipe.seed == 7
-    assert recipe.stages[0].training.epochs == 2
+    assert recipe.stages[0].training.schedule_epochs == 2
     assert recipe.stages[0].method.options == {"eta": 20}
     assert recipe.base.model == "x/y"
 

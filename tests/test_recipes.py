@@ -123,9 +123,9 @@ def test_zephyr_s_iterations_differ_as_published() -> None:
 
 @pytest.mark.parametrize(
     ("name", "schedule_epochs"),
-    [("mistral-7b-sppo", 18), ("llama-3-8b-sppo", 6), ("gemma-2-9b-sppo", None)],
+    [("mistral-7b-sppo", 18), ("llama-3-8b-sppo", 6), ("gemma-2-9b-sppo", 1)],
 )
-def test_sppo_stops_after_an_epoch_of_its_schedule(name: str, schedule_epochs: int | None) -> None:
+def test_sppo_stops_after_an_epoch_of_its_schedule(name: str, schedule_epochs: int) -> None:
     stages = recipe(name).stages
     assert [stage.training.epochs for stage in stages] == [1, 1, 1]
     assert {stage.training.schedule_epochs for stage in stages} == {schedule_epochs}

@@ -186,7 +186,9 @@ def test_the_method_of_the_docs(example: Callable[[str, str], Any]) -> None:
     pair = PromptGroup(Prompt("1", (Message("user", "hi"),)), (7,), (gold, other))
     single = PromptGroup(Prompt("2", (Message("user", "hi"),)), (7,), (gold,))
     made = method.examples([pair, single], [])
-    assert made.examples == [TrainingExample("1", (7,), ((1, 2), (3,)), (1.0, 0.0))]
+    assert made.examples == [
+        TrainingExample("1", (7,), ((1, 2), (3,)), (1.0, 0.0), ("gold", "gold"))
+    ]
     assert made.dropped == {"not a pair": 1}
     batch = roles.LogpBatch(
         policy_N=torch.tensor([-2.0, -3.0], requires_grad=True),

@@ -54,7 +54,7 @@ def test_needs() -> None:
 
 def test_sft_takes_gold_alone() -> None:
     made = make("sft").examples([group(0, "own", gold="right"), group(1, "own")], [])
-    assert made.examples == [TrainingExample("p0", (1, 5), (ids("right"),), (1.0,))]
+    assert made.examples == [TrainingExample("p0", (1, 5), (ids("right"),), (1.0,), ("gold",))]
     assert made.dropped == {"no_gold": 1}
 
 

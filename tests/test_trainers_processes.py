@@ -21,7 +21,7 @@ sys.path.insert(0, {tests!r})
 import torch
 torch.set_num_threads(1)
 from test_trainers_trainer import BASIC, examples, run
-changes = dict(batch_size=4, optimizer="{optimizer}", save_steps=2, epochs={epochs}.0)
+changes = dict(batch_size=4, optimizer="{optimizer}", save_steps=2, schedule_epochs={epochs}.0)
 settings = BASIC.model_copy(update=changes)
 if __name__ == "__main__":
     run(Path(sys.argv[1]), Path(sys.argv[2]), settings, data=examples(16))

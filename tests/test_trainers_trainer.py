@@ -26,7 +26,7 @@ from evalkit.trainers.training import TrainingSummary, train
 from evalkit.training_settings import TrainingSettings
 
 BASIC = TrainingSettings(
-    learning_rate=1e-3, optimizer="adamw_torch", batch_size=4, epochs=2, warmup_ratio=0.2
+    learning_rate=1e-3, optimizer="adamw_torch", batch_size=4, schedule_epochs=2, warmup_ratio=0.2
 )
 
 
@@ -56,6 +56,7 @@ def examples(count: int = 14, k: int = 3, seed: int = 0) -> list[TrainingExample
             tokens(4, 12),
             tuple(tokens(2, 8) for _ in range(k)),
             tuple(draw.random() for _ in range(k)),
+            ("stop",) * k,
         )
         for number in range(count)
     ]
@@ -223,7 +224,7 @@ def test_result_is_an_ordinary_checkpoint(tiny_llama: Path, tmp_path: Path) -> N
 
 
 def test_schedule_may_be_longer_than_training(tiny_llama: Path, tmp_path: Path) -> None:
-    settings = BASIC.model_copy(update={"schedule_epochs": 6.0, "epochs": 1.0})
+    settings = BASIC.model_copy(update={"schedule_epochs": 6.0, "stop_after_epochs": 1.0})
     run(tmp_path / "out", tiny_llama, settings)
     # 4 steps of 24, of which 5 warm up: the rate never reaches its peak.
     rates = [line["learning_rate"] for line in metrics(tmp_path / "out")]
@@ -260,7 +261,7 @@ def test_training_that_changed_nothing_says_so(
     tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first step of a warm-up has learning rate 0: alone, it changes nothing."""
-    once = BASIC.model_copy(update={"batch_size": 14, "epochs": 1.0})
+    once = BASIC.model_copy(update={"batch_size": 14, "schedule_epochs": 1.0})
     run(tmp_path / "once", tiny_llama, once)
     assert difference(tmp_path / "once", tiny_llama) == 0
     assert "1 steps of training changed no stored weight" in capsys.readouterr().err
@@ -284,7 +285,7 @@ def test_updates_lost_in_storage_are_noticed(
 @pytest.mark.parametrize("name", ["spin", "dpo"])
 def test_pair_methods_learn_their_pairs(tiny_llama: Path, tmp_path: Path, name: str) -> None:
     data = [replace(example, targets=(1.0, 0.0)) for example in examples(k=2)]
-    settings = BASIC.model_copy(update={"epochs": 4.0})
+    settings = BASIC.model_copy(update={"schedule_epochs": 4.0})
     run(tmp_path / "out", tiny_llama, settings, make(name), data)
     lines = metrics(tmp_path / "out")
     assert lines[0]["loss"] == pytest.approx(math.log(2))
@@ -339,8 +340,11 @@ def test_a_loss_that_is_no_number_stops_training(tiny_llama: Path, tmp_path: Pat
 
 
 def test_long_responses_are_cut_and_prompts_never() -> None:
-    short, long = TrainingExample("a", (1,) * 5, ((2,) * 3, (2,) * 9), (1.0, 0.0)), None
-    long = TrainingExample("b", (1,) * 10, ((2,),), (1.0,))
+    short, long = (
+        TrainingExample("a", (1,) * 5, ((2,) * 3, (2,) * 9), (1.0, 0.0), ("stop", "stop")),
+        None,
+    )
+    long = TrainingExample("b", (1,) * 10, ((2,),), (1.0,), ("stop",))
     fitted = fit_to_length([short, long], 10)
     assert [len(c) for c in fitted.examples[0].continuations] == [3, 5]
     assert fitted.examples[0].prompt_token_ids == short.prompt_token_ids

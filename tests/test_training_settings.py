@@ -15,7 +15,7 @@ from evalkit.training_settings import TrainingSettings
     "wrong",
     [
         {"batch_size": 5, "micro_batch_size": 2},
-        {"epochs": 2, "schedule_epochs": 1},
+        {"stop_after_epochs": 2, "schedule_epochs": 1},
         {"save_steps": 5, "log_steps": 2},
         {"learning_rate": 0},
         {"optimizer": "lion"},

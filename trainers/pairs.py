@@ -78,7 +78,11 @@ def pair_example(
 ) -> TrainingExample:
     """A training example of a chosen and a rejected response, in this order."""
     return TrainingExample(
-        group.prompt.id, group.prompt_token_ids, (chosen.token_ids, other.token_ids), targets
+        group.prompt.id,
+        group.prompt_token_ids,
+        (chosen.token_ids, other.token_ids),
+        targets,
+        (chosen.finish_reason, other.finish_reason),
     )
 
 

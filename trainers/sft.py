@@ -30,7 +30,11 @@ class SupervisedFineTuning(Method):
                 continue
             found.append(
                 TrainingExample(
-                    group.prompt.id, group.prompt_token_ids, (response.token_ids,), (1.0,)
+                    group.prompt.id,
+                    group.prompt_token_ids,
+                    (response.token_ids,),
+                    (1.0,),
+                    (response.finish_reason,),
                 )
             )
         return Examples(found, dict(dropped))

@@ -78,8 +78,9 @@ class SelfPlayPreferenceOptimisation(Method):
         if self.options.form == "pointwise":
             # Repeated samples stay: how often a response is drawn is its weight in the objective.
             continuations = tuple(response.token_ids for response in responses)
+            reasons = tuple(response.finish_reason for response in responses)
             return TrainingExample(
-                group.prompt.id, group.prompt_token_ids, continuations, win_probs
+                group.prompt.id, group.prompt_token_ids, continuations, win_probs, reasons
             )
         best, worst = best_and_worst(win_probs)
         targets = (win_probs[best], win_probs[worst])

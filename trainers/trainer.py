@@ -74,7 +74,7 @@ class MethodTrainer(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Lays the schedule out for `schedule_epochs`, however early training stops."""
         settings = self._settings
-        stretch = (settings.schedule_epochs or settings.epochs) / settings.epochs
+        stretch = settings.schedule_epochs / settings.epochs
         return super().create_scheduler(round(num_training_steps * stretch), optimizer)
 
     def get_batch_samples(

@@ -62,7 +62,7 @@ json_flag = option("--json", "as_json", is_flag=True, help="Print JSON.")
 # How a plan is run; by the names of the parameters that they set.
 RUN_FLAGS: dict[str, Decorator] = {
     "overrides": option("--set", "overrides", multiple=True, metavar="KEY=VALUE", heading=HOW,
-                        help="Change a recipe key, e.g. stages.0.training.epochs=1."),
+                        help="Change a recipe key, e.g. stages.0.training.schedule_epochs=1."),
     "dry_run": option("--dry-run", is_flag=True, heading=HOW,
                       help="Check everything and print the plan."),
     "out": option("--out", type=FOLDER, heading=HOW,
