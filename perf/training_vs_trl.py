@@ -1,0 +1,166 @@
+"""A training step of evalkit against TRL's DPOTrainer: useful tokens per second, and peak memory.
+
+The same random Llama, the same pairs, one process per arm, all arms in turn and again; the table
+shows the best time of each. `useful tokens` counts a prompt and its responses once, however often
+an arm computes them. `with ref` includes the reference pass, which an arm that precomputes it
+pays once for all epochs. Memory is the peak above the loaded model.
+
+    python perf/training_vs_trl.py                                   20m, fp32, on a CPU
+    python perf/training_vs_trl.py --model 85m
+    python perf/training_vs_trl.py --device cuda --model 1b --dtype bfloat16
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from training_world import SHAPES, write_model
+
+HERE = Path(__file__).parent
+PAIR_ARMS = ("trl_default", "trl_best", "trl_best_checkpointed", "evalkit_auto")
+LAYOUT_ARMS = ("evalkit_tree", "evalkit_cache", "evalkit_packed", "evalkit_padded")
+GROUP_ARMS = ("plain_padded", "evalkit_auto", "evalkit_cache")
+K = 5
+
+
+class Line(NamedTuple):
+    """One arm: the best of its repeats, and ratios to the first arm of its table."""
+
+    arm: str
+    train_s: float
+    tokens_per_s: float
+    with_ref_tokens_per_s: float
+    peak_mb: float
+    speed: float
+    speed_with_ref: float
+    memory: float
+
+
+def main() -> None:
+    """Measures, prints two tables, keeps them with hardware and command."""
+    arguments = parsed()
+    tables: dict[str, list[Line]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(Path(folder), arguments.model, "float32")
+        pair_arms = PAIR_ARMS + (LAYOUT_ARMS if arguments.layouts else ())
+        tables["pairs, sppo_hard"] = measured(pair_arms, folder, arguments, 2, arguments.count)
+        groups = measured(GROUP_ARMS, folder, arguments, K, arguments.count // 2)
+        tables[f"K = {K}, pointwise"] = groups
+    for title, lines in tables.items():
+        print_table(f"{arguments.model}, {arguments.dtype}, {arguments.device}: {title}", lines)
+    keep(arguments, tables)
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="20m", choices=SHAPES)
+    parser.add_argument("--count", type=int, default=16, help="pairs")
+    parser.add_argument("--batch", type=int, default=8, help="pairs per optimizer step")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--attention", default="auto")
+    parser.add_argument("--token-budget", type=int, help="of evalkit; default its own choice")
+    parser.add_argument("--layouts", action="store_true", help="every layout of evalkit too")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="default perf/results/training_vs_trl_...json")
+    return parser.parse_args()
+
+
+def measured(
+    arms: tuple[str, ...], folder: str, arguments: argparse.Namespace, responses: int, count: int
+) -> list[Line]:
+    """All arms in turn, as often as asked for; the quickest run and the least memory of each."""
+    runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
+    for _ in range(arguments.repeats):
+        for arm in arms:
+            runs[arm].append(run(arm, folder, arguments, responses, count))
+    check_losses({arm: found[0]["losses"] for arm, found in runs.items()})
+    lines: list[Line] = []
+    for arm, found in runs.items():
+        train_s = min(one["train_s"] for one in found)
+        both_s = min(one["train_s"] + one["setup_s"] * (arm != "trl_default") for one in found)
+        peak_mb = min(one["peak_bytes"] for one in found) / 1e6
+        speed, with_ref = found[0]["tokens"] / train_s, found[0]["tokens"] / both_s
+        first = lines[0] if lines else None
+        lines.append(
+            Line(
+                arm, train_s, speed, with_ref, peak_mb,
+                speed / first.tokens_per_s if first else 1.0,
+                with_ref / first.with_ref_tokens_per_s if first else 1.0,
+                peak_mb / first.peak_mb if first else 1.0,
+            )
+        )  # fmt: skip
+    return lines
+
+
+def run(
+    arm: str, folder: str, arguments: argparse.Namespace, responses: int, count: int
+) -> dict[str, Any]:
+    """One arm in a process of its own."""
+    words = [sys.executable, str(HERE / "training_arms.py"), arm, folder]
+    for name in ("model", "batch", "device", "dtype", "attention"):
+        words += [f"--{name}", str(getattr(arguments, name))]
+    words += ["--responses", str(responses), "--count", str(count)]
+    if arguments.token_budget is not None:
+        words += ["--token-budget", str(arguments.token_budget)]
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(f"  {arm}: {found['train_s']:.1f} s", file=sys.stderr)
+    return found
+
+
+def check_losses(losses: dict[str, list[float]]) -> None:
+    """Prints how far the arms' mean losses of the first step, and so what is computed, differ."""
+    # Later steps differ: each trainer shuffles in its own way.
+    whole = {arm: sum(values) / len(values) for arm, values in losses.items()}
+    first = next(iter(whole.values()))
+    worst = max(abs(value - first) / abs(first) for value in whole.values())
+    print(f"mean losses of the arms agree to {worst:.1e} (relative)")
+
+
+def print_table(title: str, lines: list[Line]) -> None:
+    """A Markdown table; ratios are to its first line."""
+    print(f"\n{title}\n")
+    print("| arm | train s | useful tok/s | with ref | peak MB | speed | with ref | memory |")
+    print("|---|---|---|---|---|---|---|---|")
+    for line in lines:
+        print(
+            f"| {line.arm} | {line.train_s:.1f} | {line.tokens_per_s:.0f}"
+            f" | {line.with_ref_tokens_per_s:.0f} | {line.peak_mb:.0f} | {line.speed:.2f}x"
+            f" | {line.speed_with_ref:.2f}x | 1/{1 / line.memory:.1f} |"
+        )
+
+
+def keep(arguments: argparse.Namespace, tables: dict[str, list[Line]]) -> None:
+    """Writes the figures with hardware, versions and command."""
+    import torch
+    import transformers
+    import trl
+
+    name = f"training_vs_trl_{arguments.model}_{arguments.dtype}_{arguments.device}.json"
+    file = arguments.json or HERE / "results" / name
+    processor = platform.machine()
+    if arguments.device == "cuda":
+        processor = torch.cuda.get_device_name()
+    facts = {
+        "command": " ".join(["python", "perf/training_vs_trl.py", *sys.argv[1:]]),
+        "hardware": f"{len(os.sched_getaffinity(0))} CPU cores, {processor}",
+        "versions": {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "trl": trl.__version__,
+        },
+        "tables": {title: [line._asdict() for line in lines] for title, lines in tables.items()},
+    }
+    file.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
