@@ -4,16 +4,20 @@ Training, the reference pass and multiple-choice evaluation all ask this one que
 Importing this room imports torch: do it inside functions of lower-floor callers.
 """
 
-from evalkit.scoring.checkpoint import CheckpointScorer, default_token_budget
-from evalkit.scoring.layout import PackedBatch, lay_out
+from evalkit.scoring.checkpoint import CheckpointScorer
+from evalkit.scoring.choice import Choice, choose
+from evalkit.scoring.layout import BatchLayout, PackedBatch, lay_out
 from evalkit.scoring.model import ContinuationLogps, ScoringModel
-from evalkit.scoring.planning import fill_rows, split_by_tokens
+from evalkit.scoring.planning import default_token_budget, fill_rows, split_by_tokens
 
 __all__ = [
+    "BatchLayout",
     "CheckpointScorer",
+    "Choice",
     "ContinuationLogps",
     "PackedBatch",
     "ScoringModel",
+    "choose",
     "default_token_budget",
     "fill_rows",
     "lay_out",

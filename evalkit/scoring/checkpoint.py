@@ -8,30 +8,31 @@ import torch
 
 from evalkit.errors import ScoreError
 from evalkit.roles import ContinuationScore, LoadedModel, Progress, ScoringRequest
-from evalkit.scoring.layout import Row, lay_out
+from evalkit.scoring.layout import BatchLayout, Row, lay_out
 from evalkit.scoring.model import ScoringModel
-from evalkit.scoring.planning import ROW_TOKENS, batch_rows, padded_length, prefix_rows
-
-CPU_TOKEN_BUDGET = 4096
-GPU_TOKEN_BUDGET = 16384
-
-
-def default_token_budget(device_type: str) -> int:
-    """Padded tokens per forward pass that keep a device of this type busy."""
-    return CPU_TOKEN_BUDGET if device_type == "cpu" else GPU_TOKEN_BUDGET
+from evalkit.scoring.planning import (
+    ROW_TOKENS,
+    batch_rows,
+    default_token_budget,
+    laid_out_length,
+    prefix_rows,
+)
 
 
 class CheckpointScorer:
     """Log-probabilities of continuations under one checkpoint; see `roles.Scorer`.
 
     token_budget: padded tokens per forward pass; default by device.
-    shared: False forces the plain padded path.
+    layout: default tree where that is exact, else padded.
     """
 
     def __init__(
-        self, loaded: LoadedModel, token_budget: int | None = None, shared: bool | None = None
+        self,
+        loaded: LoadedModel,
+        token_budget: int | None = None,
+        layout: BatchLayout | None = None,
     ) -> None:
-        self._model = ScoringModel(loaded.model, shared).eval()
+        self._model = ScoringModel(loaded.model, layout).eval()
         self._device = loaded.model.device
         self._token_budget = token_budget or default_token_budget(self._device.type)
         self.tokenizer = loaded.tokenizer
@@ -64,10 +65,11 @@ class CheckpointScorer:
         return scores
 
     def _plan(self, requests: list[ScoringRequest]) -> list[list[Row]]:
-        if self._model.shared:
+        layout = self._model.layout
+        if layout == "tree":
             shared = prefix_rows(requests, min(ROW_TOKENS, self._token_budget))
             return batch_rows(shared, self._token_budget)
-        rows = [([index], padded_length(request)) for index, request in enumerate(requests)]
+        rows = [([i], laid_out_length(request, layout)) for i, request in enumerate(requests)]
         return batch_rows(rows, self._token_budget)
 
     def _forward(
@@ -75,15 +77,15 @@ class CheckpointScorer:
     ) -> list[tuple[ContinuationScore, ...]]:
         numbers = iter(range(len(requests)))
         renumbered = [[next(numbers) for _ in row] for row in rows]
-        batch = lay_out(requests, renumbered, self._model.shared).to(self._device)
+        batch = lay_out(requests, renumbered, self._model.layout).to(self._device)
         with torch.inference_mode():
-            logp_N, greedy_N = self._model(batch)
-        if not torch.isfinite(logp_N).all():
+            scores = self._model(batch)
+        if not torch.isfinite(scores.logp_N).all():
             raise ScoreError(
                 "the model gives log-probabilities that are not numbers",
                 "its weights may be damaged: check the checkpoint, or use precision float32",
             )
-        flat = iter(zip(logp_N.tolist(), greedy_N.tolist(), strict=True))
+        flat = iter(zip(scores.logp_N.tolist(), scores.greedy_N.tolist(), strict=True))
         return [
             tuple(ContinuationScore(*_numbers(next(flat), len(c))) for c in request.continuations)
             for request in requests

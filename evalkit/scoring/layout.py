@@ -1,14 +1,18 @@
-"""Lays out continuations of prompts as rows of tokens in which a shared prefix stands once.
+"""Lays out continuations of prompts as rows of tokens, in one of four layouts.
 
-A row is a trie in depth-first order: each token attends to its ancestors only, and
-one integer per token (where its subtree ends) says all of the attention mask.
-Shape suffixes: R rows, T tokens of a row, U scored positions, S scored tokens, N continuations.
+tree: a row is a trie in depth-first order, in which a shared prefix stands once: each token
+attends to its ancestors only, and one integer per token (where its subtree ends) says all of
+the attention mask. cache: a row for each prompt, and one for each continuation that goes on from
+the prompt's keys and values. packed: all sequences end to end in one row, told apart by
+positions that restart. padded: a row for each sequence.
+Shape suffixes: R rows, T tokens of a row, U scored positions, S scored tokens, N continuations,
+B rows of continuations that go on from a prompt's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,24 +21,42 @@ from evalkit.errors import ScoreError
 from evalkit.roles import ScoringRequest
 
 Row = list[int]  # indices of requests that share one row
+BatchLayout = Literal["tree", "cache", "packed", "padded"]
+
+
+class Branches(NamedTuple):
+    """Rows that go on where a prompt ends: right padded, with the prompt's row for each."""
+
+    input_ids_BT: Tensor
+    position_ids_BT: Tensor
+    length_B: Tensor
+    prompt_B: Tensor
 
 
 class PackedBatch(NamedTuple):
     """Rows of tokens, and which of their outputs are scored against what.
 
-    input_ids_RT, position_ids_RT: right padded; positions restart for every sequence.
+    forked: whether any row is more than one sequence from its first position on.
+    input_ids_RT, position_ids_RT: right padded (prompts of the cache layout: left padded);
+        positions restart for every sequence.
     subtree_end_RT: index in the row just behind the last token that descends from this one.
     length_R: tokens of each row that are no padding.
-    position_U: indices into the flattened R*T of outputs that predict anything, ascending.
+    branches: of the cache layout, where any continuation is longer than one token.
+    position_U: indices, ascending, of outputs that predict anything, into the flattened R*T
+        followed by the flattened rows of `branches`.
     head_S, target_S, continuation_S: for each scored token the entry of U that predicts it, its
-        id, and its continuation (0..N-1 in request order); ascending in head_S.
+        id, and its continuation (0..N-1 in request order); ascending in head_S, and within a
+        continuation in the order its tokens are read.
     n_continuations: N.
     """
 
+    layout: BatchLayout
+    forked: bool
     input_ids_RT: Tensor
     position_ids_RT: Tensor
     subtree_end_RT: Tensor
     length_R: Tensor
+    branches: Branches | None
     position_U: Tensor
     head_S: Tensor
     target_S: Tensor
@@ -43,8 +65,14 @@ class PackedBatch(NamedTuple):
 
     def to(self, device: Any) -> PackedBatch:
         """The same batch on `device`."""
-        moved = [item.to(device) if isinstance(item, Tensor) else item for item in self]
-        return PackedBatch(*moved)
+        moved = {
+            name: value.to(device)
+            for name, value in self._asdict().items()
+            if isinstance(value, Tensor)
+        }
+        if self.branches is not None:
+            moved["branches"] = Branches(*(tensor.to(device) for tensor in self.branches))
+        return self._replace(**moved)
 
 
 class _Sequence(NamedTuple):
@@ -52,6 +80,15 @@ class _Sequence(NamedTuple):
     continuation: int
     first_scored: int  # index of the output that predicts the continuation's first token
     targets: tuple[int, ...]
+
+
+class _Scored(NamedTuple):
+    """A scored token: where its prediction stands in the rows, what it is."""
+
+    row: int
+    column: int
+    target: int
+    continuation: int
 
 
 class _RowTokens:
@@ -64,9 +101,12 @@ class _RowTokens:
         self._path: list[int] = []  # row indices of the tokens of the latest sequence
         self._latest: tuple[int, ...] = ()
 
-    def add(self, token_ids: tuple[int, ...]) -> list[int]:
-        """Row indices of the tokens of a sequence, of which only the new ones are appended."""
-        shared = common_prefix_length(self._latest, token_ids)
+    def add(self, token_ids: tuple[int, ...], share: bool = True) -> list[int]:
+        """Row indices of the tokens of a sequence, of which only the new ones are appended.
+
+        share: False appends all of them.
+        """
+        shared = common_prefix_length(self._latest, token_ids) if share else 0
         self._close(shared)
         for position in range(shared, len(token_ids)):
             self._path.append(len(self.token_ids))
@@ -111,33 +151,38 @@ def tree_length(request: ScoringRequest) -> int:
 
 
 def lay_out(
-    requests: Sequence[ScoringRequest], rows: Sequence[Row], shared: bool = True
+    requests: Sequence[ScoringRequest], rows: Sequence[Row], layout: BatchLayout = "tree"
 ) -> PackedBatch:
     """The batch whose rows hold the given requests; every request must be in exactly one row.
 
-    shared: False gives every continuation a row of its own, for models that take no tree.
+    rows: what shares a row of a tree. Other layouts take all that is in them, in this order.
 
     Raises:
         ScoreError: a request without prompt tokens or with an empty continuation.
     """
     sequences = _sequences(requests)
-    filled: list[_RowTokens] = []
-    scored: list[tuple[int, int, int, int]] = []  # row, index in row, target, continuation
+    order = [index for row in rows for index in row]
+    if layout == "cache":
+        return _prompts_and_branches([requests[i] for i in order], [sequences[i] for i in order])
     groups = [[s for index in row for s in sequences[index]] for row in rows]
-    if not shared:
+    if layout == "packed":
+        groups = [[sequence for group in groups for sequence in group]]
+    elif layout == "padded":
         groups = [[sequence] for group in groups for sequence in group]
+    filled: list[_RowTokens] = []
+    scored: list[_Scored] = []
     for number, group in enumerate(groups):
         row = _RowTokens()
-        for sequence in sorted(group):
-            path = row.add(sequence.token_ids)
+        for sequence in sorted(group) if layout == "tree" else group:
+            path = row.add(sequence.token_ids, share=layout == "tree")
             outputs = path[sequence.first_scored :]
             scored += [
-                (number, at, target, sequence.continuation)
+                _Scored(number, at, target, sequence.continuation)
                 for at, target in zip(outputs, sequence.targets, strict=True)
             ]
         row.close()
         filled.append(row)
-    return _tensors(filled, sorted(scored), sum(len(r.continuations) for r in requests))
+    return _tensors(layout, filled, scored)
 
 
 def _sequences(requests: Sequence[ScoringRequest]) -> list[list[_Sequence]]:
@@ -157,32 +202,84 @@ def _sequences(requests: Sequence[ScoringRequest]) -> list[list[_Sequence]]:
     return result
 
 
-def _tensors(
-    rows: list[_RowTokens], scored: list[tuple[int, int, int, int]], n_continuations: int
-) -> PackedBatch:
+def _tensors(layout: BatchLayout, rows: list[_RowTokens], scored: list[_Scored]) -> PackedBatch:
     width = max(len(row.token_ids) for row in rows)
-
-    def padded(values: list[int], fill: Iterable[int]) -> list[int]:
-        return [*values, *fill]
-
-    ids, positions, ends = [], [], []
-    for row in rows:
-        used = len(row.token_ids)
-        ids.append(padded(row.token_ids, [0] * (width - used)))
-        positions.append(padded(row.positions, [0] * (width - used)))
-        # Padding attends to itself, so that no row of the mask is empty (softmax would give NaN).
-        ends.append(padded(row.subtree_ends, range(used + 1, width + 1)))
-    flat = [row * width + index for row, index, _, _ in scored]
-    unique = sorted(set(flat))
-    rank = {position: number for number, position in enumerate(unique)}
+    used = [len(row.token_ids) for row in rows]
+    # Padding attends to itself, so that no row of the mask is empty (softmax would give NaN).
+    ends = [
+        row.subtree_ends + list(range(n + 1, width + 1)) for row, n in zip(rows, used, strict=True)
+    ]
+    flat = [(token.row * width + token.column, token) for token in scored]
     return PackedBatch(
-        input_ids_RT=torch.tensor(ids),
-        position_ids_RT=torch.tensor(positions),
+        layout=layout,
+        forked=any(row.positions != list(range(len(row.positions))) for row in rows),
+        input_ids_RT=_padded([row.token_ids for row in rows], width),
+        position_ids_RT=_padded([row.positions for row in rows], width),
         subtree_end_RT=torch.tensor(ends),
-        length_R=torch.tensor([len(row.token_ids) for row in rows]),
-        position_U=torch.tensor(unique),
-        head_S=torch.tensor([rank[position] for position in flat]),
-        target_S=torch.tensor([target for _, _, target, _ in scored]),
-        continuation_S=torch.tensor([continuation for _, _, _, continuation in scored]),
-        n_continuations=n_continuations,
+        length_R=torch.tensor(used),
+        branches=None,
+        **_scored_tensors(flat),
     )
+
+
+def _prompts_and_branches(
+    requests: list[ScoringRequest], sequences: list[list[_Sequence]]
+) -> PackedBatch:
+    """Prompts are padded on the left: from one token to the next is one step for every window."""
+    prompts = [list(request.prompt_token_ids) for request in requests]
+    width = max(map(len, prompts))
+    branches: list[tuple[int, _Sequence]] = []
+    for number, group in enumerate(sequences):
+        branches += [(number, sequence) for sequence in group if len(sequence.targets) > 1]
+    tails = [list(s.token_ids[s.first_scored + 1 :]) for _, s in branches]
+    tail_width = max(map(len, tails), default=0)
+    flat: list[tuple[int, _Scored]] = []
+    for number, group in enumerate(sequences):
+        last = number * width + width - 1
+        flat += [(last, _Scored(number, last, s.targets[0], s.continuation)) for s in group]
+    for number, (_, sequence) in enumerate(branches):
+        start = len(prompts) * width + number * tail_width
+        flat += [
+            (start + index, _Scored(number, index, target, sequence.continuation))
+            for index, target in enumerate(sequence.targets[1:])
+        ]
+    starts = [len(prompts[number]) for number, _ in branches]
+    positions = [list(range(a, a + len(t))) for a, t in zip(starts, tails, strict=True)]
+    lengths = [len(prompt) for prompt in prompts]
+    return PackedBatch(
+        layout="cache",
+        forked=False,
+        input_ids_RT=_padded(prompts, width, left=True),
+        position_ids_RT=_padded([list(range(n)) for n in lengths], width, left=True),
+        subtree_end_RT=torch.full((len(prompts), width), width),
+        length_R=torch.tensor(lengths),
+        branches=Branches(
+            input_ids_BT=_padded(tails, tail_width),
+            position_ids_BT=_padded(positions, tail_width),
+            length_B=torch.tensor([len(tail) for tail in tails]),
+            prompt_B=torch.tensor([number for number, _ in branches]),
+        )
+        if branches
+        else None,
+        **_scored_tensors(flat),
+    )
+
+
+def _padded(rows: list[list[int]], width: int, left: bool = False) -> Tensor:
+    return torch.tensor(
+        [[0] * (width - len(row)) + row if left else row + [0] * (width - len(row)) for row in rows]
+    )
+
+
+def _scored_tensors(flat: list[tuple[int, _Scored]]) -> dict[str, Any]:
+    """The last five fields of a batch, from each scored token and the index of its output."""
+    flat = sorted(flat, key=lambda item: (item[0], item[1].continuation))
+    unique = sorted({position for position, _ in flat})
+    rank = {position: number for number, position in enumerate(unique)}
+    return {
+        "position_U": torch.tensor(unique),
+        "head_S": torch.tensor([rank[position] for position, _ in flat]),
+        "target_S": torch.tensor([token.target for _, token in flat]),
+        "continuation_S": torch.tensor([token.continuation for _, token in flat]),
+        "n_continuations": len({token.continuation for _, token in flat}),
+    }

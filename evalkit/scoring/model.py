@@ -6,117 +6,100 @@ this module and gradients are synchronised as for any other.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from evalkit.scoring.architectures import attention_masks, tree_attention
-from evalkit.scoring.layout import PackedBatch
-
-CHUNK_LOGITS = 1 << 24  # logits computed at a time (64 MiB in float32)
-KEPT_LOGITS = 1 << 27  # above this many the backward pass computes them again
+from evalkit.errors import ScoreError
+from evalkit.scoring.architectures import (
+    causal_lm,
+    depends_on_input_length,
+    inexact_because,
+    known_architecture,
+)
+from evalkit.scoring.backbone import scored_hidden, scored_logits, scored_logits_alone
+from evalkit.scoring.head import Targets, TokenScores, score_logits, score_tokens
+from evalkit.scoring.layout import BatchLayout, PackedBatch
 
 
 class ContinuationLogps(NamedTuple):
-    """Summed log-probabilities (nats, float32), and whether each token was the likeliest."""
+    """What a forward pass says of continuations (N) and, detached, of their tokens (S).
+
+    Tokens stand continuation by continuation, n_tokens_N of each, as they are read.
+    logp_N, token_logp_S: log-probabilities (nats, float32); only logp_N carries the graph.
+    greedy_N, greedy_S: whether the token, or all of them, had the largest probability.
+    entropy_S: entropy (nats) of the distribution each token was drawn from; None unless watched.
+    """
 
     logp_N: Tensor
     greedy_N: Tensor
+    n_tokens_N: Tensor
+    token_logp_S: Tensor
+    greedy_S: Tensor
+    entropy_S: Tensor | None
 
 
 class ScoringModel(nn.Module):
-    """A causal LM that scores continuations; `model` is the transformers model inside.
+    """A causal LM that scores continuations; `model` is the transformers (or peft) model inside.
 
-    shared: whether prompts are computed once for all continuations; default wherever that is
-        exact. Lay batches out with the same value.
+    layout: of the batches it is given; default tree where that is exact, else padded.
     """
 
-    def __init__(self, model: Any, shared: bool | None = None) -> None:
+    def __init__(self, model: Any, layout: BatchLayout | None = None) -> None:
         super().__init__()
         self.model = model
-        self._attention = tree_attention(model) if shared is not False else None
-
-    @property
-    def shared(self) -> bool:
-        """Whether batches must be laid out as trees (`lay_out(..., shared=...)`)."""
-        return self._attention is not None
+        inside = causal_lm(model)
+        if layout is None:
+            layout = "padded" if inexact_because(inside, "tree") else "tree"
+        self.layout: BatchLayout = layout
+        # None: the model is called whole, and its logits at all positions are computed.
+        self._architecture = known_architecture(inside)
+        self._alone = depends_on_input_length(inside)
+        if self._alone:
+            self._architecture = None
 
     @property
     def config(self) -> Any:
         """The transformers configuration of the model inside."""
         return self.model.config
 
-    def forward(self, batch: PackedBatch) -> ContinuationLogps:
-        """Scores every continuation of the batch; differentiable in `logp_N`."""
-        outputs_UX = self._hidden(batch) if self.shared else self._logits(batch)
-        bounds = _chunk_bounds(batch, self._vocabulary())
-        recompute = torch.is_grad_enabled() and (
-            len(batch.position_U) * self._vocabulary() > KEPT_LOGITS
-        )
-        logps, hits = [], []
-        for (first, last), (start, stop) in bounds:
-            head_S = batch.head_S[start:stop] - first
-            arguments = (outputs_UX[first:last], head_S, batch.target_S[start:stop])
-            if recompute:
-                logp_S, hit_S = checkpoint(self._score, *arguments, use_reentrant=False)
-            else:
-                logp_S, hit_S = self._score(*arguments)
-            logps.append(logp_S)
-            hits.append(hit_S)
-        return _sum_by_continuation(torch.cat(logps), torch.cat(hits), batch)
+    def forward(self, batch: PackedBatch, watch: bool = False) -> ContinuationLogps:
+        """Scores every continuation of the batch; differentiable in `logp_N`.
 
-    def _hidden(self, batch: PackedBatch) -> Tensor:
-        assert self._attention is not None
-        output = self.model.base_model(
-            input_ids=batch.input_ids_RT,
-            position_ids=batch.position_ids_RT,
-            attention_mask=attention_masks(batch, self._attention, self.model.dtype),
-            use_cache=False,  # a cache would switch off what the model knows of packed rows
-        )
-        hidden: Tensor = output.last_hidden_state
-        return hidden.flatten(0, 1)[batch.position_U]
+        watch: also computes `entropy_S`, at the cost of another pass over the logits.
 
-    def _logits(self, batch: PackedBatch) -> Tensor:
-        index_T = torch.arange(batch.input_ids_RT.shape[1], device=batch.input_ids_RT.device)
-        mask_RT = (index_T[None] < batch.length_R[:, None]).long()
-        output = self.model(input_ids=batch.input_ids_RT, attention_mask=mask_RT, use_cache=False)
-        logits: Tensor = output.logits
-        return logits.flatten(0, 1)[batch.position_U]
-
-    def _score(self, outputs_UX: Tensor, head_S: Tensor, target_S: Tensor) -> tuple[Tensor, Tensor]:
-        logits_UV = (self._head(outputs_UX) if self.shared else outputs_UX).float()
-        logp_S = logits_UV[head_S, target_S] - logits_UV.logsumexp(-1)[head_S]
-        return logp_S, logits_UV.detach().argmax(-1)[head_S] == target_S
-
-    def _head(self, hidden_UH: Tensor) -> Tensor:
-        logits_UV: Tensor = self.model.get_output_embeddings()(hidden_UH)
+        Raises:
+            ScoreError: the batch has another layout.
+        """
+        if batch.layout != self.layout:
+            raise ScoreError(f"a {self.layout} model was given a batch laid out as {batch.layout}")
+        inside = causal_lm(self.model)
+        targets = Targets(batch.head_S, batch.target_S)
+        if self._architecture is None:
+            logits_UV = (scored_logits_alone if self._alone else scored_logits)(inside, batch)
+            return _by_continuation(score_logits(logits_UV, targets, watch), batch)
+        hidden_UH = scored_hidden(inside, self._architecture, batch)
         cap = getattr(self.config, "final_logit_softcapping", None)
-        return logits_UV if cap is None else torch.tanh(logits_UV / cap) * cap
-
-    def _vocabulary(self) -> int:
-        return int(self.config.vocab_size)
+        scores = score_tokens(inside.get_output_embeddings(), hidden_UH, targets, cap, watch)
+        return _by_continuation(scores, batch)
 
 
-def _chunk_bounds(
-    batch: PackedBatch, vocabulary: int
-) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Slices of U, and of S that belongs to them, whose logits fit in CHUNK_LOGITS."""
-    total = len(batch.position_U)
-    size = max(1, CHUNK_LOGITS // vocabulary)
-    if total <= size:
-        return [((0, total), (0, len(batch.head_S)))]
-    edges = [*range(0, total, size), total]
-    marks = torch.tensor(edges, device=batch.head_S.device)
-    places = torch.searchsorted(batch.head_S, marks).tolist()
-    return list(zip(pairwise(edges), pairwise(places), strict=True))
-
-
-def _sum_by_continuation(logp_S: Tensor, hit_S: Tensor, batch: PackedBatch) -> ContinuationLogps:
-    logp_N = logp_S.new_zeros(batch.n_continuations).index_add(0, batch.continuation_S, logp_S)
-    misses_N = torch.zeros_like(logp_N).index_add(
-        0, batch.continuation_S, (~hit_S).to(logp_N.dtype)
+def _by_continuation(scores: TokenScores, batch: PackedBatch) -> ContinuationLogps:
+    order_S = batch.continuation_S.argsort(stable=True)
+    greedy_S = scores.greedy_S[order_S]
+    n_tokens_N = torch.bincount(batch.continuation_S, minlength=batch.n_continuations)
+    # In float64 the order in which a layout adds the tokens up cannot be seen in the sum.
+    sum_N = torch.zeros_like(n_tokens_N, dtype=torch.float64)
+    sum_N = sum_N.index_add(0, batch.continuation_S, scores.logp_S.double())
+    hits_N = torch.zeros_like(n_tokens_N).index_add(
+        0, batch.continuation_S[order_S], greedy_S.to(n_tokens_N.dtype)
     )
-    return ContinuationLogps(logp_N, misses_N == 0)
+    return ContinuationLogps(
+        logp_N=sum_N.float(),
+        greedy_N=hits_N == n_tokens_N,
+        n_tokens_N=n_tokens_N,
+        token_logp_S=scores.logp_S.detach()[order_S],
+        greedy_S=greedy_S,
+        entropy_S=None if scores.entropy_S is None else scores.entropy_S[order_S],
+    )

@@ -9,19 +9,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit.roles import ScoringRequest
-from evalkit.scoring.layout import Row, common_prefix_length, tree_length
+from evalkit.scoring.layout import BatchLayout, Row, common_prefix_length, tree_length
 
 ROW_TOKENS = 512  # longer rows waste dense attention; shorter ones share less
+CPU_TOKEN_BUDGET = 4096
+# One pair or so at a time: activations are kept, and a CPU is busy with few tokens. Short requests
+# still share passes, whose overhead they would else mostly be.
+CPU_TRAINING_TOKEN_BUDGET = 1024
+GPU_TOKEN_BUDGET = 16384
+
+
+def default_token_budget(device_type: str, training: bool = False) -> int:
+    """Padded tokens per forward pass that keep a device of this type busy.
+
+    training: for passes that go backward, too, and for the reference pass, which is laid out alike.
+    """
+    if device_type != "cpu":
+        return GPU_TOKEN_BUDGET
+    return CPU_TRAINING_TOKEN_BUDGET if training else CPU_TOKEN_BUDGET
 
 
 def split_by_tokens(
-    requests: Sequence[ScoringRequest], token_budget: int, shared: bool
+    requests: Sequence[ScoringRequest], token_budget: int, layout: BatchLayout
 ) -> list[list[int]]:
     """Indices of the requests of each forward pass, alike in length and within the budget.
 
     A request larger than the budget gets a pass of its own.
     """
-    sizes = [tree_length(r) if shared else padded_length(r) for r in requests]
+    sizes = [laid_out_length(request, layout) for request in requests]
     order = sorted(range(len(requests)), key=lambda index: (-sizes[index], index))
     passes: list[list[int]] = []
     used = token_budget + 1
@@ -34,14 +49,40 @@ def split_by_tokens(
     return [sorted(group) for group in passes]
 
 
+def laid_out_length(request: ScoringRequest, layout: BatchLayout) -> int:
+    """Tokens that a request takes in a forward pass, its own padding included."""
+    if layout == "tree":
+        return tree_length(request)
+    if layout == "packed":
+        return separate_length(request)
+    if layout == "padded":
+        return padded_length(request)
+    longest = max(map(len, request.continuations), default=1)
+    return len(request.prompt_token_ids) + len(request.continuations) * (longest - 1)
+
+
+def separate_length(request: ScoringRequest) -> int:
+    """Tokens of a request when each continuation is read after a prompt of its own."""
+    prompt = len(request.prompt_token_ids)
+    return sum(prompt + len(continuation) - 1 for continuation in request.continuations)
+
+
 def padded_length(request: ScoringRequest) -> int:
     """Tokens of a request when each continuation has a row as long as the longest."""
     longest = max(map(len, request.continuations), default=0)
     return len(request.continuations) * (len(request.prompt_token_ids) + longest)
 
 
-def fill_rows(requests: Sequence[ScoringRequest]) -> list[Row]:
-    """Rows no longer than the longest request needs, filled first-fit by decreasing length."""
+def fill_rows(requests: Sequence[ScoringRequest], layout: BatchLayout = "tree") -> list[Row]:
+    """Which requests share a row.
+
+    Rows of trees are no longer than the longest request needs, filled first-fit by decreasing
+    length; packed, all requests are in one row, and else each is by itself.
+    """
+    if layout == "packed":
+        return [list(range(len(requests)))]
+    if layout != "tree":
+        return [[index] for index in range(len(requests))]
     sizes = [tree_length(request) for request in requests]
     capacity = max(sizes)
     rows: list[Row] = []
