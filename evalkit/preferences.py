@@ -14,10 +14,11 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evalkit.judging_stats import JudgedResponses, PairTable, PreferenceStats, stats_of
 from evalkit.records import PromptGroup, Response
-from evalkit.roles import Judge, PairRequest, Progress
+from evalkit.roles import Averaged, Judge, PairRequest, Progress
 
-PairTable = tuple[tuple[float | None, ...], ...]
+_CERTAIN = 700.0  # beyond it, the probability of the other would be 0
 
 
 class PreferenceOptions(BaseModel):
@@ -38,23 +39,6 @@ class PreferenceOptions(BaseModel):
     )
 
 
-class PreferenceStats(NamedTuple):
-    """What to know of one round of judging, counted over all prompts.
-
-    order_bias: mean of (C_ij + C_ji)/2 over pairs judged both ways: the logit gained by being
-        shown first; order_flips: part of those pairs whose two verdicts name different winners.
-    unjudged_prompts: prompts without win probabilities, because verdicts are missing.
-    """
-
-    verdicts: int
-    missing: int
-    order_bias: float | None
-    order_flips: float | None
-    ties: int
-    duplicate_responses: int
-    unjudged_prompts: int
-
-
 class Judged(NamedTuple):
     """Groups with `pair_logits` and `win_probs` filled in where they could be."""
 
@@ -72,23 +56,27 @@ def judge_groups(
 ) -> Judged:
     """Has all ordered pairs of different responses compared, and estimates win probabilities."""
     requests = [request for group in groups for _, _, request in _pairs(group)]
-    verdicts = iter(judge.compare(requests, progress)) if requests else iter(())
+    verdicts = judge.compare(requests, progress) if requests else []
+    remaining = iter(verdicts)
     judged = []
     for group in groups:
-        answers = {(i, j): next(verdicts).value for i, j, _ in _pairs(group)}
+        answers = {(i, j): next(remaining).value for i, j, _ in _pairs(group)}
         logits = _pair_logits([r.text for r in sampled(group)], answers)
         judged.append(
             replace(
                 group,
                 pair_logits=logits,
-                pair_probs=pair_probabilities(logits, options),
-                win_probs=win_probabilities(logits, options),
+                pair_probs=pair_probabilities(logits, options, judge.averaged),
+                win_probs=win_probabilities(logits, options, judge.averaged),
             )
         )
-    return Judged(judged, _stats(judged))
+    cut = sum(verdict.cut for verdict in verdicts)
+    return Judged(judged, stats_of([_judged_responses(group) for group in judged], cut))
 
 
-def win_probabilities(logits: PairTable, options: PreferenceOptions) -> tuple[float, ...] | None:
+def win_probabilities(
+    logits: PairTable, options: PreferenceOptions, averaged: Averaged = "logits"
+) -> tuple[float, ...] | None:
     """Each response's probability of beating a response drawn from the same policy.
 
     A response is compared with all K responses, itself optionally among them. None where a
@@ -97,7 +85,7 @@ def win_probabilities(logits: PairTable, options: PreferenceOptions) -> tuple[fl
     Source: Wu et al. 2024 (SPPO, arXiv:2405.00675), section 4; `score_difference` after
     uclaml/SPPO scripts/compute_prob.py at 5e61c4e and the scores of LLM-Blender at 2a67366.
     """
-    margins = _margins(logits, options)
+    margins = _margins(logits, options, averaged)
     rows = []
     for i, row in enumerate(margins):
         wins = [sigmoid(m) for j, m in enumerate(row) if j != i and m is not None]
@@ -109,9 +97,11 @@ def win_probabilities(logits: PairTable, options: PreferenceOptions) -> tuple[fl
     return tuple(rows)
 
 
-def pair_probabilities(logits: PairTable, options: PreferenceOptions) -> PairTable:
+def pair_probabilities(
+    logits: PairTable, options: PreferenceOptions, averaged: Averaged = "logits"
+) -> PairTable:
     """Probability that response i beats j (K x K), None where it was not judged both ways."""
-    margins = _margins(logits, options)
+    margins = _margins(logits, options, averaged)
     return tuple(tuple(None if m is None else sigmoid(m) for m in row) for row in margins)
 
 
@@ -123,10 +113,12 @@ def sigmoid(x: float) -> float:
     return grown / (1 + grown)
 
 
-def _margins(logits: PairTable, options: PreferenceOptions) -> list[list[float | None]]:
+def _margins(
+    logits: PairTable, options: PreferenceOptions, averaged: Averaged
+) -> list[list[float | None]]:
     if options.aggregation == "pairwise":
         margins = [
-            [_debiased(logits[i][j], logits[j][i]) for j in range(len(logits))]
+            [_debiased(logits[i][j], logits[j][i], averaged) for j in range(len(logits))]
             for i in range(len(logits))
         ]
     else:
@@ -134,8 +126,15 @@ def _margins(logits: PairTable, options: PreferenceOptions) -> list[list[float |
     return [[None if m is None else m / options.temperature for m in row] for row in margins]
 
 
-def _debiased(forward: float | None, backward: float | None) -> float | None:
-    return None if forward is None or backward is None else (forward - backward) / 2
+def _debiased(forward: float | None, backward: float | None, averaged: Averaged) -> float | None:
+    """The logit of a pair, of its verdicts in both orders."""
+    if forward is None or backward is None:
+        return None
+    if averaged == "logits":
+        return (forward - backward) / 2
+    forward, backward = (max(-_CERTAIN, min(_CERTAIN, logit)) for logit in (forward, backward))
+    wins, losses = sigmoid(forward) + sigmoid(-backward), sigmoid(-forward) + sigmoid(backward)
+    return math.log(wins) - math.log(losses)
 
 
 def _score_differences(logits: PairTable) -> list[list[float | None]]:
@@ -159,36 +158,17 @@ def _pairs(group: PromptGroup) -> Iterator[tuple[int, int, PairRequest]]:
         yield i, j, PairRequest(group.prompt, first, second)
 
 
+def _judged_responses(group: PromptGroup) -> JudgedResponses:
+    responses = sampled(group)
+    return JudgedResponses(
+        tuple(response.text for response in responses),
+        tuple(len(response.token_ids) for response in responses),
+        group.pair_logits or (),
+        group.win_probs,
+    )
+
+
 def _pair_logits(texts: list[str], answers: dict[tuple[int, int], float | None]) -> PairTable:
     # Equal responses are judged once; between themselves they tie.
     rank = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     return tuple(tuple(0.0 if a == b else answers[rank[a], rank[b]] for b in texts) for a in texts)
-
-
-def _stats(groups: Sequence[PromptGroup]) -> PreferenceStats:
-    verdicts = missing = ties = duplicates = 0
-    both_ways: list[tuple[float, float]] = []
-    for group in groups:
-        texts = [response.text for response in sampled(group)]
-        first_of = [texts.index(text) for text in dict.fromkeys(texts)]
-        duplicates += len(texts) - len(first_of)
-        logits = group.pair_logits or ()
-        for i, j in permutations(first_of, 2):
-            verdicts += 1
-            missing += logits[i][j] is None
-            forward, backward = logits[i][j], logits[j][i]
-            if i < j and forward is not None and backward is not None:
-                both_ways.append((forward, backward))
-                ties += forward == backward
-    flips = sum(forward * backward > 0 for forward, backward in both_ways)
-    return PreferenceStats(
-        verdicts=verdicts,
-        missing=missing,
-        order_bias=math.fsum(a + b for a, b in both_ways) / 2 / len(both_ways)
-        if both_ways
-        else None,
-        order_flips=flips / len(both_ways) if both_ways else None,
-        ties=ties,
-        duplicate_responses=duplicates,
-        unjudged_prompts=sum(group.win_probs is None for group in groups),
-    )

@@ -6,6 +6,7 @@ responses never come here: their ids are kept as sampled.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ PLAIN_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
 )
+_MARKER = "[what the system message says]"  # stands nowhere else in a conversation
+LINE_CHARACTERS = 100  # of what is shown to people
 _EXAMPLE = (Message("user", "Say hello."),)
 _EXAMPLE_RESPONSE = "Hello there."
 
@@ -40,6 +43,19 @@ class Rendered(NamedTuple):
     has_template: bool
     bos_count: int
     end_of_turn_id: int
+
+    def lines(self) -> list[str]:
+        """What a person checks before a long run, ids first."""
+        origin = (
+            "the chat template" if self.has_template else "the plain template (none of its own)"
+        )
+        return [
+            f"{origin} renders an example so, with {self.bos_count} BOS and one end of turn"
+            f" ({self.end_of_turn_id}):",
+            *_wrapped("  prompt   ", " ".join(map(str, self.prompt_token_ids))),
+            *_wrapped("  response ", " ".join(map(str, self.response_token_ids))),
+            *_wrapped("  as text  ", self.text),
+        ]
 
 
 def prompt_token_ids(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -61,6 +77,21 @@ def response_token_ids(tokenizer: Any, messages: Sequence[Message], text: str) -
     # Some templates write the last turn otherwise than they open it, and some tokenizers merge
     # across the boundary: then the response is tokenised alone.
     return _closed(tokenizer, tuple(tokenizer(text, add_special_tokens=False)["input_ids"]))
+
+
+def conversation_token_ids(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
+    """Token ids of a whole conversation, with one BOS where the tokenizer emits it.
+
+    For models that read what another wrote. How often the template itself writes BOS plays no
+    part: such models were trained on text that the tokenizer began.
+
+    Raises:
+        RecipeError: the template refuses these messages.
+    """
+    ids = _ids(tokenizer, _accepted(tokenizer, messages), generate=False)
+    found = _leading_bos(tokenizer, ids)
+    wanted = 1 if found or _adds_bos(tokenizer) else 0
+    return ((tokenizer.bos_token_id,) * wanted) + ids[found:]
 
 
 def decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
@@ -94,30 +125,59 @@ def end_of_turn_id(tokenizer: Any) -> int:
     return int(tokenizer.eos_token_id)
 
 
-def preflight(tokenizer: Any) -> Rendered:
+def preflight(tokenizer: Any, without_bos: bool = False) -> Rendered:
     """A rendered example, after checking that training can rely on what the template emits.
 
+    without_bos: it is meant that prompts begin without the BOS that other text begins with.
+
     Raises:
-        RecipeError: BOS is doubled, or a response would not end with one end of turn.
+        RecipeError: BOS is doubled or missing, or a response would not end with one end of turn.
     """
     prompt = prompt_token_ids(tokenizer, _EXAMPLE)
     response = response_token_ids(tokenizer, _EXAMPLE, _EXAMPLE_RESPONSE)
     end = end_of_turn_id(tokenizer)
     found = _leading_bos(tokenizer, prompt)
-    if found > 1:  # none is the template's own choice, even where plain text gets one (zephyr)
-        raise RecipeError(
-            f"a rendered prompt starts with {found} BOS tokens:"
-            f" {list(prompt)} = {_shown(tokenizer, prompt)}",
-            "mend the chat_template of the checkpoint's tokenizer: bos_token must stand in it once",
-        )
+    _check_bos(tokenizer, prompt, found, without_bos)
     if response[-1] != end or end in response[:-1]:
         raise RecipeError(
             f"a rendered response does not end with one end-of-turn token: {list(response)}"
-            f" = {_shown(tokenizer, response)}",
+            f" = {shown(tokenizer, response)}",
             "mend the chat_template of the checkpoint's tokenizer",
         )
-    text = _shown(tokenizer, prompt + response)
+    text = shown(tokenizer, prompt + response)
     return Rendered(prompt, response, text, has_template(tokenizer), found, end)
+
+
+def _check_bos(tokenizer: Any, prompt: tuple[int, ...], found: int, without_bos: bool) -> None:
+    """Raises RecipeError unless a prompt starts with the one BOS that the tokenizer emits, if any.
+
+    A tokenizer that puts none before plain text leaves it to the template (Qwen, phi-2).
+    """
+    ids = f"{list(prompt)} = {shown(tokenizer, prompt)}"
+    if found > 1:
+        raise RecipeError(
+            f"a rendered prompt starts with {found} BOS tokens: {ids}",
+            "mend the chat_template of the checkpoint's tokenizer: bos_token must stand in it once",
+        )
+    if bos_is_missing(tokenizer) and not without_bos:
+        raise RecipeError(
+            f"a rendered prompt starts without BOS ({tokenizer.bos_token}), with which the"
+            f" tokenizer begins other text: {ids}",
+            "if the model was trained so (as zephyr was), add 'without_bos: true' to 'base'; else"
+            " mend the chat_template of the checkpoint's tokenizer",
+        )
+    if found == 1 and without_bos:
+        raise RecipeError(
+            f"the recipe says base.without_bos, but a rendered prompt starts with BOS: {ids}",
+            "remove 'without_bos'",
+        )
+
+
+def bos_is_missing(tokenizer: Any) -> bool:
+    """Whether the template writes no BOS although the tokenizer puts one before plain text."""
+    return _adds_bos(tokenizer) and not _leading_bos(
+        tokenizer, prompt_token_ids(tokenizer, _EXAMPLE)
+    )
 
 
 def has_template(tokenizer: Any) -> bool:
@@ -125,26 +185,38 @@ def has_template(tokenizer: Any) -> bool:
     return bool(getattr(tokenizer, "chat_template", None))
 
 
+def plain_template(tokenizer: Any) -> str:
+    """What a tokenizer without a chat template is given, with BOS where it puts one by itself."""
+    return ("{{ bos_token }}" if _adds_bos(tokenizer) else "") + PLAIN_TEMPLATE
+
+
 def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, LINE_CHARACTERS, initial_indent=head, subsequent_indent=" " * len(head)
+    )
 
 
 def _accepted(tokenizer: Any, messages: Sequence[Message]) -> list[dict[str, str]]:
     """The messages in a form that the template shows in full."""
     turns = _plain(messages)
     system = turns[0]["content"].strip() if turns and turns[0]["role"] == "system" else ""
-    if system and not _shows_system(tokenizer, turns, system):
+    if system and not _shows_system(tokenizer, turns):
         # Templates without a system role refuse or forget it: it then opens the first user turn.
         joined = {"role": "user", "content": f"{system}\n\n{turns[1]['content']}"}
         return [joined, *turns[2:]]
     return turns
 
 
-def _shows_system(tokenizer: Any, turns: list[dict[str, str]], system: str) -> bool:
+def _shows_system(tokenizer: Any, turns: list[dict[str, str]]) -> bool:
     from jinja2 import TemplateError
 
+    marked = [{"role": "system", "content": _MARKER}, *turns[1:]]
     try:
-        return system in str(_render(tokenizer, turns, generate=True, tokenize=False))
+        return _MARKER in str(_render(tokenizer, marked, generate=True, tokenize=False))
     except TemplateError:
         return len(turns) < 2 or turns[1]["role"] != "user"
 
@@ -170,8 +242,7 @@ def _ids(tokenizer: Any, turns: list[dict[str, str]], *, generate: bool) -> tupl
 def _render(tokenizer: Any, turns: list[dict[str, str]], *, generate: bool, tokenize: bool) -> Any:
     options: dict[str, Any] = {}
     if not has_template(tokenizer):
-        bos = "{{ bos_token }}" if _adds_bos(tokenizer) else ""
-        options["chat_template"] = bos + PLAIN_TEMPLATE
+        options["chat_template"] = plain_template(tokenizer)
     if tokenize:
         options["return_dict"] = False
     return tokenizer.apply_chat_template(
@@ -222,5 +293,6 @@ def _leading_bos(tokenizer: Any, token_ids: tuple[int, ...]) -> int:
     return count
 
 
-def _shown(tokenizer: Any, token_ids: Sequence[int]) -> str:
+def shown(tokenizer: Any, token_ids: Sequence[int]) -> str:
+    """Token ids as text with a bracket around each, for people."""
     return repr("".join(f"[{tokenizer.decode([token_id])}]" for token_id in token_ids))

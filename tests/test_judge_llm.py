@@ -18,8 +18,8 @@ from evalkit.journal import Journal
 from evalkit.judges.llm import LlmJudge, LlmOptions
 from evalkit.pipeline.journaled import JournaledJudge
 from evalkit.pipeline.plugins import make, settings
-from evalkit.preferences import judge_groups
-from evalkit.recipe import Evaluation, PreferenceOptions
+from evalkit.preferences import PreferenceOptions, judge_groups
+from evalkit.recipe import Evaluation
 from evalkit.records import Message, Prompt, PromptGroup, Question, Response, Turn
 from evalkit.roles import PairRequest, PluginRef, RatingRequest, Verdict
 

@@ -183,6 +183,16 @@ def test_the_order_of_a_pair_matters_until_it_is_debiased(judge: Any) -> None:
         assert max(group.win_probs) - min(group.win_probs) > 1e-3
 
 
+def test_a_verdict_says_that_something_was_cut(judge: Any, blender: Path) -> None:
+    assert not any(verdict.cut for verdict in judge.compare(REQUESTS, silent))
+    short = judge_of(blender, source_max_length=12, candidate_max_length=30)
+    long = PairRequest(FRANCE, "paris is a good city " * 12, "no")
+    asked = [PairRequest(HELLO, "hello", "good"), long, long._replace(first="a", prompt=HELLO)]
+    prompt_too_long = PairRequest(Prompt("x", (Message("user", "a city " * 9),)), "hi", "no")
+    cut = [verdict.cut for verdict in short.compare([*asked, prompt_too_long], silent)]
+    assert cut == [False, True, False, True]
+
+
 # --- the checkpoint -------------------------------------------------------------------------------
 
 

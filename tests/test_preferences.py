@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalkit.journal import Journal
+from evalkit.pipeline.journaled import JournaledJudge
 from evalkit.preferences import (
     PreferenceOptions,
     judge_groups,
@@ -59,28 +62,61 @@ def test_released_form_doubles_additive_logits(shared: Path) -> None:
     assert win_probabilities(logits, RELEASED) == pytest.approx(doubled, abs=1e-12)
 
 
+optionses = st.builds(
+    PreferenceOptions,
+    aggregation=st.sampled_from(["pairwise", "score_difference"]),
+    self_comparison=st.booleans(),
+    temperature=st.floats(0.1, 5),
+)
 matrices = st.integers(2, 6).flatmap(
     lambda k: st.lists(st.lists(st.floats(-30, 30), min_size=k, max_size=k), min_size=k, max_size=k)
 )
 
 
-@given(matrices, st.booleans(), st.floats(0.1, 5), st.randoms(use_true_random=False))
+@given(matrices, optionses, st.randoms(use_true_random=False))
 def test_probabilities_are_antisymmetric_and_follow_permutations(
-    rows: list[list[float]], include: bool, temperature: float, random: Any
+    rows: list[list[float]], options: PreferenceOptions, random: Any
 ) -> None:
     logits = tuple(tuple(0.0 if i == j else v for j, v in enumerate(r)) for i, r in enumerate(rows))
-    options = PreferenceOptions(self_comparison=include, temperature=temperature)
     probabilities = win_probabilities(logits, options)
     assert probabilities is not None
+    # Every pair shares out one win, so that the mean win probability is a half.
     assert sum(probabilities) == pytest.approx(len(rows) / 2, abs=1e-9)
     pairs = pair_probabilities(logits, options)
-    assert pairs[0][1] == pytest.approx(1 - (pairs[1][0] or 0), abs=1e-12)
+    for i, row in enumerate(pairs):
+        for j, value in enumerate(row):
+            assert value == pytest.approx(1 - (pairs[j][i] or 0), abs=1e-12)
     order = list(range(len(rows)))
     random.shuffle(order)
     shuffled = tuple(tuple(logits[i][j] for j in order) for i in order)
     assert win_probabilities(shuffled, options) == pytest.approx(
         [probabilities[i] for i in order], abs=1e-12
     )
+
+
+@given(matrices, optionses)
+def test_what_the_first_place_is_worth_changes_no_win_probability(
+    rows: list[list[float]], options: PreferenceOptions
+) -> None:
+    logits = tuple(tuple(0.0 if i == j else v for j, v in enumerate(r)) for i, r in enumerate(rows))
+    biased = tuple(
+        tuple(v + 3.0 if i != j else v for j, v in enumerate(r)) for i, r in enumerate(logits)
+    )
+    assert win_probabilities(biased, options) == pytest.approx(
+        win_probabilities(logits, options), abs=1e-9
+    )
+
+
+@given(matrices)
+def test_without_the_own_tie_probabilities_are_further_from_a_half(rows: list[list[float]]) -> None:
+    logits = tuple(tuple(0.0 if i == j else v for j, v in enumerate(r)) for i, r in enumerate(rows))
+    among = win_probabilities(logits, PreferenceOptions())
+    alone = win_probabilities(logits, PreferenceOptions(self_comparison=False))
+    assert among is not None
+    assert alone is not None
+    count = len(rows)
+    for with_own, without in zip(among, alone, strict=True):
+        assert with_own - 0.5 == pytest.approx((without - 0.5) * (count - 1) / count, abs=1e-12)
 
 
 class ScriptedJudge(Judge):
@@ -138,6 +174,30 @@ def test_missing_verdicts_are_counted_and_left_out() -> None:
     assert win_probabilities(judged[0].pair_logits or (), RELEASED) is None
 
 
+@given(st.floats(-900, 900), st.floats(-900, 900))
+def test_probabilities_of_the_two_orders_can_be_averaged(forward: float, backward: float) -> None:
+    logits = ((0.0, forward), (backward, 0.0))
+    pairs = pair_probabilities(logits, PreferenceOptions(), "probabilities")
+    assert pairs[0][1] == pytest.approx((sigmoid(forward) + 1 - sigmoid(backward)) / 2, abs=1e-12)
+    assert (pairs[0][1] or 0) + (pairs[1][0] or 0) == pytest.approx(1, abs=1e-12)
+
+
+def test_a_judge_says_what_of_the_orders_is_averaged(tmp_path: Path) -> None:
+    class Sure(ScriptedJudge):
+        """Certain of what is shown first, but for doubts about "b"."""
+
+        averaged = "probabilities"
+
+        def compare(self, requests: Sequence[PairRequest], progress: Progress) -> list[Verdict]:
+            return [Verdict(40.0 if r.first == "a" else 1.0) for r in requests]
+
+    journaled = JournaledJudge(Sure(), Journal(tmp_path / "journal.jsonl"))
+    for judge in (Sure(), journaled):
+        [judged], _ = judge_groups([group("a", "b")], judge, PreferenceOptions(), ignore)
+        assert judged.pair_probs is not None
+        assert judged.pair_probs[0][1] == pytest.approx((1 + 1 - sigmoid(1)) / 2)
+
+
 def test_a_response_without_opponents_leaves_the_prompt_unjudged() -> None:
     groups = [group("aaa", "b"), group("same")]
     judged, stats = judge_groups(groups, ScriptedJudge(lambda _: True), PreferenceOptions(), ignore)
@@ -155,3 +215,66 @@ def test_all_ordered_pairs_of_different_responses_are_asked() -> None:
 def test_sigmoid_never_overflows() -> None:
     assert sigmoid(-1000) == 0.0
     assert sigmoid(1000) == 1.0
+
+
+# --- what a round of judging says of itself -------------------------------------------------------
+
+
+def stats_of(*texts: str, logits: Sequence[Sequence[float | None]]) -> Any:
+    """The stats of one prompt whose pairs a judge answered so."""
+    table = {(a, b): logits[i][j] for i, a in enumerate(texts) for j, b in enumerate(texts)}
+
+    class Tabled(ScriptedJudge):
+        def compare(self, requests: Sequence[PairRequest], progress: Progress) -> list[Verdict]:
+            return [Verdict(table[r.first, r.second], cut=r.first == "a") for r in requests]
+
+    return judge_groups([group(*texts)], Tabled(), PreferenceOptions(), ignore).stats
+
+
+def test_order_bias_has_a_direction_and_a_size() -> None:
+    stats = stats_of("a", "b", "c", logits=[[0, 3, -1], [-1, 0, 2], [-1, 2, 0]])
+    # C_ab + C_ba = 2, C_ac + C_ca = -2, C_bc + C_cb = 4
+    assert stats.order_bias == pytest.approx((1 - 1 + 2) / 3)
+    assert stats.order_bias_abs == pytest.approx((2 + 2 + 4) / 3)
+    assert stats.order_flips == pytest.approx(2 / 3)
+    assert stats.ties == 2  # a and c, b and c: their margins are 0
+    assert stats.tie_rate == pytest.approx(2 / 3)
+    assert stats.cyclic_triples is None  # a tie is no link of a circle
+    assert stats.cut_verdicts == 2
+
+
+def test_circles_of_preferences_are_counted() -> None:
+    circle = stats_of("a", "b", "c", logits=[[0, 1, -1], [-1, 0, 1], [1, -1, 0]])
+    assert circle.cyclic_triples == 1
+    assert circle.score_spread == 0
+    order = stats_of("a", "b", "c", logits=[[0, 1, 1], [-1, 0, 1], [-1, -1, 0]])
+    assert order.cyclic_triples == 0
+    assert order.score_spread == pytest.approx(2)
+
+
+def test_spread_and_correlation_with_length() -> None:
+    groups = [group("aaaa", "b", "cc", "b"), group("dd", "eeeeee")]
+    groups = [
+        replace(g, responses=tuple(replace(r, token_ids=(1,) * len(r.text)) for r in g.responses))
+        for g in groups
+    ]
+    judge = ScriptedJudge()  # the longer, the better: by one logit a letter
+    _, stats = judge_groups(groups, judge, PreferenceOptions(), ignore)
+    # Scores 2.5, -2, -0.5 and -4, 4.
+    assert stats.score_spread == pytest.approx((4.5 + 8) / 2)
+    assert stats.length_score_correlation == pytest.approx(0.991, abs=1e-3)
+    assert stats.duplicate_rate == pytest.approx(1 / 6)
+    best = (2 * sigmoid(3) + sigmoid(2) + 0.5) / 4, (sigmoid(4) + 0.5) / 2
+    assert stats.best_win_prob == pytest.approx(sum(best) / 2)
+    assert stats.worst_win_prob is not None
+    assert stats.worst_win_prob < 0.5
+
+
+def test_a_round_without_verdicts_says_nothing() -> None:
+    stats = judge_groups(
+        [group("same", "same")], ScriptedJudge(), PreferenceOptions(), ignore
+    ).stats
+    assert (stats.verdicts, stats.duplicate_responses, stats.duplicate_rate) == (0, 1, 0.5)
+    assert stats.tie_rate is None
+    assert stats.score_spread is None
+    assert stats.length_score_correlation is None

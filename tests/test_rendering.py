@@ -144,9 +144,10 @@ def test_preflight_refuses_doubled_bos() -> None:
         preflight(tokenizer("{{ bos_token }}" + NO_SYSTEM, adds_bos=True))
 
 
-def test_a_template_without_bos_is_taken_at_its_word() -> None:
-    # Such is zephyr's, whose tokenizer puts BOS before plain text.
-    assert preflight(tokenizer(CHATML, adds_bos=True)).bos_count == 0
+def test_a_missing_bos_must_be_meant() -> None:
+    with pytest.raises(RecipeError, match="starts without BOS"):
+        preflight(tokenizer(CHATML, adds_bos=True))
+    assert preflight(tokenizer(CHATML, adds_bos=True), without_bos=True).bos_count == 0
 
 
 def test_preflight_refuses_doubled_end_of_turn() -> None:

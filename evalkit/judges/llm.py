@@ -33,7 +33,7 @@ from evalkit.judges.rating_prompts import (
     read_rating_prompts,
 )
 from evalkit.records import Prompt, Question
-from evalkit.roles import Judge, Options, PairRequest, Progress, RatingRequest, Verdict
+from evalkit.roles import Averaged, Judge, Options, PairRequest, Progress, RatingRequest, Verdict
 
 Request = TypeVar("Request", PairRequest, RatingRequest)
 
@@ -103,6 +103,7 @@ class LlmJudge(Judge):
     """Compares as AlpacaEval 2 does, rates as MT-Bench does."""
 
     Options: ClassVar[type[Options]] = LlmOptions
+    averaged: Averaged = "probabilities"
     options: LlmOptions
     requires: ClassVar[tuple[tuple[str, str], ...]] = (("httpx", "eval"),)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from evalkit.errors import EvalkitError, Problem, RecipeError
-from evalkit.fetching import check_model, fetch_model
+from evalkit.errors import Problem
+from evalkit.judges.model_place import find_place, place_problems
 from evalkit.judges.pair_rm_checkpoint import PairRMFiles, find_files
 from evalkit.judges.pair_rm_text import source_of
 from evalkit.judges.pair_rm_tokens import PairEncoder, load_tokenizer
@@ -57,6 +56,7 @@ class PairRMJudge(Judge):
     """Opens its checkpoint when it is first asked, and keeps it until `close`."""
 
     Options: ClassVar[type[Options]] = PairRMOptions
+    own_memory: ClassVar[bool] = True
     requires: ClassVar[tuple[tuple[str, str], ...]] = (
         ("torch", "train"),
         ("transformers", "train"),
@@ -70,23 +70,7 @@ class PairRMJudge(Judge):
 
     def check(self) -> list[Problem]:
         """What is wrong with a folder's files; a model that the Hub does not give us."""
-        model, folder = self.options.model, Path(self.options.model)
-        if folder.is_dir():
-            if self.options.revision is not None:
-                hint = "leave it out, or give a Hub id as model"
-                return [Problem("revision", f"{model} is a folder, which has no revisions", hint)]
-            try:
-                find_files(folder)
-            except RecipeError as error:
-                return [Problem.of("model", error)]
-        elif model.startswith((".", "/", "~")) or model.count("/") > 1:
-            return [Problem("model", f"there is no folder {model}", "give a folder or a Hub id")]
-        else:
-            try:
-                check_model(model, self.options.revision)
-            except EvalkitError as error:
-                return [Problem.of("model", error)]
-        return []
+        return place_problems(self.options.model, self.options.revision, find_files)
 
     def check_questions(self, questions: Sequence[Question]) -> list[Problem]:
         """That there is no rating: the model only compares."""
@@ -126,7 +110,7 @@ class PairRMJudge(Judge):
         for start in range(0, len(order), size):
             batch = order[start : start + size]
             for index, logit in zip(batch, model.logits([pairs[i] for i in batch]), strict=True):
-                verdicts[index] = _verdict(logit)
+                verdicts[index] = _verdict(logit, pairs[index].cut)
             progress(start + len(batch), len(order), "judging")
         return verdicts
 
@@ -152,13 +136,9 @@ class PairRMJudge(Judge):
 
     def _files(self) -> _Found:
         if self._found is None:
-            folder, revision = Path(self.options.model), None
-            name = folder.resolve().name  # where it lies is nobody's business
-            if not folder.is_dir():
-                name = self.options.model
-                folder, revision = fetch_model(name, self.options.revision, "judge.model", EXAMPLE)
-            files = find_files(folder)
-            self._found = _Found(files, name, revision, files.digest())
+            place = find_place(self.options.model, self.options.revision, EXAMPLE)
+            files = find_files(place.folder)
+            self._found = _Found(files, place.name, place.revision, files.digest())
         return self._found
 
     def _limits(self, files: PairRMFiles) -> tuple[int, int]:
@@ -169,9 +149,9 @@ class PairRMJudge(Judge):
         )
 
 
-def _verdict(logit: float) -> Verdict:
+def _verdict(logit: float, cut: bool) -> Verdict:
     if math.isfinite(logit):
-        return Verdict(logit)
+        return Verdict(logit, cut=cut)
     return Verdict(None, f"PairRM's logit is {logit}; another precision may help")
 
 

@@ -26,10 +26,14 @@ _REMEMBERED = 4096  # texts: the K responses to a prompt are read in K (K - 1) p
 
 
 class EncodedPair(NamedTuple):
-    """One input of the model, and where the three markers stand in it."""
+    """One input of the model, and where the three markers stand in it.
+
+    cut: whether prompt or a response was too long to be in it as a whole.
+    """
 
     ids: list[int]
     places: tuple[int, int, int]
+    cut: bool = False
 
 
 class PairEncoder:
@@ -49,17 +53,22 @@ class PairEncoder:
 
     def encode(self, source: Source, first: str, second: str) -> EncodedPair:
         """The pair's input; texts are cut at their ends where they are too long."""
-        body = self._body(source.text)[: self._source_max - _AROUND]
+        whole = self._body(source.text)
+        body = whole[: self._source_max - _AROUND]
+        cut = len(body) < len(whole)
         ids = self._segment(SOURCE, body)
         room = self._candidate_max + (self._source_max - len(ids)) // 2 - _AROUND
         places = [1]
         for marker, response in ((CANDIDATE_1, first), (CANDIDATE_2, second)):
             places.append(len(ids) + 1)
-            ids += self._segment(marker, self._candidate(source, response, room))
-        return EncodedPair(ids, (places[0], places[1], places[2]))
+            body = self._body(source.earlier + source.label + response)
+            cut = cut or len(body) > room
+            ids += self._segment(marker, self._candidate(body, source, response, room))
+        return EncodedPair(ids, (places[0], places[1], places[2]), cut)
 
-    def _candidate(self, source: Source, response: str, room: int) -> tuple[int, ...]:
-        body = self._body(source.earlier + source.label + response)
+    def _candidate(
+        self, body: tuple[int, ...], source: Source, response: str, room: int
+    ) -> tuple[int, ...]:
         excess = len(body) - room
         if excess > 0 and source.earlier:
             # Cut what all candidates have in common before what makes them different.

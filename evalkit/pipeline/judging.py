@@ -9,13 +9,14 @@ from typing import Any
 from evalkit.errors import JudgeError, RecipeError
 from evalkit.journal import Journal
 from evalkit.pipeline import plugins
+from evalkit.pipeline.checkpoints import open_judge
 from evalkit.pipeline.groups import read_groups, write_groups
-from evalkit.pipeline.journaled import JournaledJudge
-from evalkit.pipeline.layout import IterationSlot
+from evalkit.pipeline.layout import IterationSlot, stage_of
 from evalkit.pipeline.responses import step_name as responses_step
 from evalkit.pipeline.step import Step, StepContext
 from evalkit.preferences import judge_groups
-from evalkit.recipe import Recipe, Stage, as_data
+from evalkit.recipe import Recipe, as_data
+from evalkit.stages import Stage
 
 
 def step_name(slot_name: str) -> str:
@@ -25,13 +26,13 @@ def step_name(slot_name: str) -> str:
 
 def is_needed(recipe: Recipe, slot: IterationSlot) -> bool:
     """Whether the iteration's method wants its responses judged."""
-    stage = recipe.stages[slot.stage_index]
+    stage = stage_of(recipe, slot)
     return bool(plugins.make("methods", stage.method).needs().judge)
 
 
 def step(recipe: Recipe, slot: IterationSlot) -> Step:
     """The step that judges an iteration's responses."""
-    stage = recipe.stages[slot.stage_index]
+    stage = stage_of(recipe, slot)
     if stage.judge is None:
         raise RecipeError(f"{stage.method.name} needs a judge", "add 'judge: rule', say")
     return Step(
@@ -50,7 +51,7 @@ def step(recipe: Recipe, slot: IterationSlot) -> Step:
 def _judge(context: StepContext, stage: Stage, slot: IterationSlot) -> Mapping[str, Any]:
     assert stage.judge is not None
     journal = Journal(context.scratch / "journal.jsonl")
-    judge = JournaledJudge(plugins.make("judges", stage.judge), journal)
+    judge = open_judge(plugins.make("judges", stage.judge), journal)
     groups = read_groups(context.run.folder(responses_step(slot.name)))
     with closing(judge):  # it must not share memory with the training that follows
         judged = judge_groups(groups, judge, stage.preferences, context.progress)

@@ -8,12 +8,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from evalkit import rendering
 from evalkit.errors import EvalkitError, Problem, RecipeError
 from evalkit.loading import check_folder, check_model_type, load_tokenizer
 from evalkit.pipeline import plugins
+from evalkit.pipeline.layout import iterations, stage_of
+from evalkit.pipeline.stage_rendering import check_template, sampling_token_ids
 from evalkit.recipe import Recipe
 from evalkit.records import Prompt
+from evalkit.roles import PluginRef
+from evalkit.stages import Stage
 
 
 def tokenizer_of(recipe: Recipe) -> Any | None:
@@ -24,34 +27,35 @@ def tokenizer_of(recipe: Recipe) -> Any | None:
     try:
         check_folder(model)
         tokenizer = _opened(model)
-        rendering.preflight(tokenizer)
+        check_template(recipe, tokenizer)
         return tokenizer
     except EvalkitError:
         return None  # told as a problem of the base
 
 
-def base_problems(folder: str | Path, trains: bool) -> Iterator[Problem]:
-    """What keeps a checkpoint folder from being used, seen without loading its weights.
+def example_of(recipe: Recipe) -> list[str]:
+    """An example's token ids as training sees it, in lines; none where there is nothing yet."""
+    tokenizer = tokenizer_of(recipe) if recipe.stages else None
+    return [] if tokenizer is None else check_template(recipe, tokenizer)
 
-    trains: it is to be trained, for which its template must do what training relies on.
-    """
+
+def base_problems(recipe: Recipe, folder: str | Path) -> Iterator[Problem]:
+    """What keeps a checkpoint folder from being used, seen without loading its weights."""
     try:
         check_folder(folder)
         if find_spec("transformers") is not None:
             check_model_type(folder)
-            tokenizer = _opened(folder)
-            if trains:
-                rendering.preflight(tokenizer)
+            check_template(recipe, _opened(folder))
     except EvalkitError as error:
         yield Problem.of("model", error)
 
 
-def prompt_problems(tokenizer: Any, prompts: Sequence[Prompt]) -> Iterator[Problem]:
-    """What the template makes of these prompts: one of each order of roles is rendered."""
+def prompt_problems(tokenizer: Any, stage: Stage, prompts: Sequence[Prompt]) -> Iterator[Problem]:
+    """What the template makes of a stage's prompts: one of each order of roles is rendered."""
     kinds = {tuple(message.role for message in prompt.messages): prompt for prompt in prompts}
     for prompt in kinds.values():
         try:
-            rendering.prompt_token_ids(tokenizer, prompt.messages)
+            sampling_token_ids(tokenizer, stage, prompt.messages)
         except EvalkitError as error:
             yield Problem("", f"prompt {prompt.id}: {error.message}", error.hint)
 
@@ -62,8 +66,7 @@ def check_base(recipe: Recipe, folder: Path) -> None:
     Raises:
         RecipeError: it cannot be loaded, or cannot render what the recipe asks.
     """
-    trains = bool(recipe.stages)
-    found = [problem._replace(where="base.model") for problem in base_problems(folder, trains)]
+    found = [problem._replace(where="base.model") for problem in base_problems(recipe, folder)]
     if not found and find_spec("transformers") is not None:
         found = list(_fetched_problems(recipe, _opened(folder)))
     if found:
@@ -71,10 +74,15 @@ def check_base(recipe: Recipe, folder: Path) -> None:
 
 
 def _fetched_problems(recipe: Recipe, tokenizer: Any) -> Iterator[Problem]:
-    for number, stage in enumerate(recipe.stages):
+    seen: list[PluginRef] = []
+    for slot in iterations(recipe):
+        stage = stage_of(recipe, slot)
+        if stage.prompts in seen:
+            continue
+        seen.append(stage.prompts)
         prompts = plugins.make("sources", stage.prompts).prompts()
-        for problem in prompt_problems(tokenizer, prompts):
-            yield problem._replace(where=f"stages.{number}.prompts")
+        for problem in prompt_problems(tokenizer, stage, prompts):
+            yield problem._replace(where=f"stages.{slot.stage_index}.prompts")
     for number, ref in enumerate(recipe.evaluation.benchmarks):
         for problem in plugins.make("benchmarks", ref).check_tokenizer(tokenizer):
             yield problem._replace(where=f"evaluation.benchmarks.{number}.{problem.where}")
