@@ -48,7 +48,8 @@ def test_needs() -> None:
     assert make("sft").needs() == DataNeeds(gold=True, reference=False)
     assert make("dpo").needs() == DataNeeds(gold=True, rejected=True)
     assert make("dpo", pairs="judged", samples=3).needs() == DataNeeds(samples=3, judge=True)
-    assert make("spin").needs() == DataNeeds(gold=True, samples=1)
+    assert make("spin").needs() == DataNeeds(gold=True, samples=1, earlier="previous")
+    assert make("spin", accumulate="all").needs().earlier == "all"
     assert make("sppo").needs() == DataNeeds(samples=5, judge=True)
 
 
@@ -58,7 +59,7 @@ def test_sft_takes_gold_alone() -> None:
     assert made.dropped == {"no_gold": 1}
 
 
-def test_spin_adds_the_pairs_of_the_iteration_before() -> None:
+def test_spin_adds_the_pairs_of_earlier_iterations() -> None:
     now = [group(0, "a", "right", gold="right"), group(1, "b", gold="good"), group(2, "c")]
     before = [group(0, "z", gold="right")]
     made = make("spin").examples(now, before)
@@ -68,7 +69,6 @@ def test_spin_adds_the_pairs_of_the_iteration_before() -> None:
         ("good", "b"),
     ]
     assert made.dropped == {"equal_to_gold": 1, "no_gold": 1}
-    assert len(make("spin", accumulate=False).examples(now, before).examples) == 2
 
 
 def test_dpo_pairs_from_the_data() -> None:

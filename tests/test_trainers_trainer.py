@@ -15,12 +15,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evalkit import registry
-from evalkit.errors import RecipeError, ScoreError
+from evalkit.errors import RecipeError
 from evalkit.loading import weights_digest
 from evalkit.records import TrainingExample
 from evalkit.roles import Method
 from evalkit.trainers.batches import epoch_order, fit_to_length
-from evalkit.trainers.reference import reference_logps
 from evalkit.trainers.trainer import training_arguments
 from evalkit.trainers.training import TrainingSummary, train
 from evalkit.training_settings import TrainingSettings
@@ -139,6 +138,11 @@ def test_accumulation_and_budget_change_nothing(
     assert difference(tmp_path / "whole", tmp_path / "parts") < 1e-6
     assert difference(tmp_path / "whole", tiny_llama) > 1e-4
     for one, other in zip(metrics(tmp_path / "whole"), metrics(tmp_path / "parts"), strict=True):
+        assert one.pop("padding_factor") >= 1
+        assert other.pop("padding_factor") >= 1  # rows are filled otherwise
+        # A correlation of log-ratios near 0 magnifies their rounding.
+        correlations = (d.pop("delta_win_correlation", 0.0) for d in (one, other))
+        assert next(correlations) == pytest.approx(next(correlations), abs=1e-2)
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
@@ -155,7 +159,7 @@ def test_a_killed_run_resumes_bit_for_bit(
     unbroken = run(tmp_path / "unbroken", tiny_llama, settings)
 
     def killer(done: int, total: int, note: str = "") -> None:
-        if note == stage and done == at:
+        if note.startswith(stage) and done >= at:
             raise Killed
 
     broken = tmp_path / "broken"
@@ -164,7 +168,7 @@ def test_a_killed_run_resumes_bit_for_bit(
     seen: list[int] = []
 
     def watch(done: int, total: int, note: str = "") -> None:
-        if note == "training":
+        if note.startswith("training"):
             seen.append(done)
 
     assert run(broken, tiny_llama, settings, progress=watch) == unbroken
@@ -181,7 +185,7 @@ def test_half_written_checkpoints_are_never_resumed(tiny_llama: Path, tmp_path: 
     work = tmp_path / "broken-work"
     (work / "partial" / "checkpoint-3").mkdir(parents=True)
     (work / "partial" / "checkpoint-3" / "weights.pt").write_bytes(b"half")
-    (work / ".reference.json.draft").write_text('{"key"')
+    (work / ".token_budget.json.draft").write_text('{"0"')
     assert run(tmp_path / "broken", tiny_llama, settings) == unbroken
     assert difference(tmp_path / "broken", tmp_path / "unbroken") == 0
 
@@ -229,6 +233,15 @@ def test_schedule_may_be_longer_than_training(tiny_llama: Path, tmp_path: Path) 
     # 4 steps of 24, of which 5 warm up: the rate never reaches its peak.
     rates = [line["learning_rate"] for line in metrics(tmp_path / "out")]
     assert rates == pytest.approx([0, 2e-4, 4e-4, 6e-4])
+
+
+def test_stopping_within_an_epoch_leaves_the_schedule_as_it_is(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    settings = BASIC.model_copy(update={"schedule_epochs": 6.0, "stop_after_epochs": 0.3})
+    run(tmp_path / "out", tiny_llama, settings)
+    rates = [line["learning_rate"] for line in metrics(tmp_path / "out")]
+    assert rates == pytest.approx([0, 2e-4])  # the first 2 of the same 24 steps
 
 
 def test_the_last_step_is_always_logged(tiny_llama: Path, tmp_path: Path) -> None:
@@ -292,51 +305,6 @@ def test_pair_methods_learn_their_pairs(tiny_llama: Path, tmp_path: Path, name: 
     assert lines[0]["accuracy"] == 0
     assert lines[-1]["accuracy"] == 1
     assert lines[-1]["margin_nats"] > 1
-
-
-def test_a_foreign_reference_is_refused(tiny_llama: Path, tmp_path: Path) -> None:
-    data = examples()
-    known = reference_logps(data, tiny_llama, BASIC, 3, ignore)
-    assert all(logp < 0 for example in known for logp in example.reference_logps or ())
-    method = pointwise()
-    cache = tmp_path.with_name(tmp_path.name + "-work") / "reference.json"
-    with pytest.raises(Killed):
-        run(tmp_path, tiny_llama, progress=_kill_in_training)
-    content = json.loads(cache.read_text())
-    assert content["logps"] == [list(example.reference_logps or ()) for example in known]
-    content["logps"][epoch_order(14, 3, 0)[0]][1] += 0.1
-    cache.write_text(json.dumps(content))
-    with pytest.raises(ScoreError, match=r"0\.1 nats instead of 0"):
-        run(tmp_path, tiny_llama, method=method)
-
-
-def _kill_in_training(done: int, total: int, note: str = "") -> None:
-    if note == "training":
-        raise Killed
-
-
-def test_other_examples_do_not_meet_the_cached_reference(tiny_llama: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "reference.json"
-    passes: list[str] = []
-
-    def count(done: int, total: int, note: str = "") -> None:
-        passes.append(note)
-
-    first = reference_logps(examples(), tiny_llama, BASIC, 3, count, cache)
-    made = len(passes)
-    assert reference_logps(examples(), tiny_llama, BASIC, 3, count, cache) == first
-    assert len(passes) == made
-    reference_logps(examples(seed=1), tiny_llama, BASIC, 3, count, cache)
-    assert len(passes) == 2 * made
-
-
-def test_a_loss_that_is_no_number_stops_training(tiny_llama: Path, tmp_path: Path) -> None:
-    data = examples()
-    data[2] = replace(data[2], targets=(float("nan"), 0.5, 0.5))
-    with pytest.raises(ScoreError, match="not a finite number"):
-        run(tmp_path, tiny_llama, data=data)
-    bad = json.loads((tmp_path.with_name(tmp_path.name + "-work") / "bad_batch.json").read_text())
-    assert "p2" in bad["prompt_ids"]
 
 
 def test_long_responses_are_cut_and_prompts_never() -> None:

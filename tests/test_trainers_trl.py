@@ -110,7 +110,7 @@ def own_loss(
 
     ready = reference_logps(examples, start, settings, 0, lambda done, total, note="": None)
     shaken(own.model)
-    [piece] = pack(ready, 4096, own.shared)
+    [piece] = pack(ready, 4096, own.layout)
     return method.loss(piece.logp_batch(own(piece.packed).logp_N)).loss
 
 

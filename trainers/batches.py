@@ -6,11 +6,12 @@ epoch, because both follow this plan.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from torch.utils.data import Sampler
 from evalkit.errors import RecipeError
 from evalkit.records import TrainingExample
 from evalkit.roles import LogpBatch, ScoringRequest
-from evalkit.scoring import PackedBatch, fill_rows, lay_out, split_by_tokens
+from evalkit.scoring import BatchLayout, PackedBatch, fill_rows, lay_out, split_by_tokens
 from evalkit.training_settings import TrainingSettings
 
 
@@ -37,7 +38,8 @@ class Fitted(NamedTuple):
 class Piece(NamedTuple):
     """The examples of one forward pass.
 
-    indices: of the examples, in the order they were given to `pack`.
+    examples: what it holds; indices: their places in the order they were given to `pack`.
+    counts: False where it only keeps a process busy while others have more passes to do.
     """
 
     packed: PackedBatch
@@ -45,8 +47,20 @@ class Piece(NamedTuple):
     reference_N: Tensor | None
     example_N: Tensor
     n_tokens_N: Tensor
+    examples: tuple[TrainingExample, ...]
     indices: tuple[int, ...]
-    prompt_ids: tuple[str, ...]
+    counts: bool = True
+
+    def to(self, device: Any) -> Piece:
+        """The same piece with its tensors on `device`."""
+        reference_N = None if self.reference_N is None else self.reference_N.to(device)
+        return self._replace(
+            packed=self.packed.to(device),
+            targets_N=self.targets_N.to(device),
+            reference_N=reference_N,
+            example_N=self.example_N.to(device),
+            n_tokens_N=self.n_tokens_N.to(device),
+        )
 
     def logp_batch(self, policy_N: Tensor) -> LogpBatch:
         """What a method's loss is given."""
@@ -56,7 +70,7 @@ class Piece(NamedTuple):
 
     def weight(self, weighting: str) -> float:
         """What the piece's mean loss counts for, in examples or in tokens."""
-        return float(len(self.indices) if weighting == "examples" else int(self.n_tokens_N.sum()))
+        return weight_of(self.examples, weighting) if self.counts else 0.0
 
 
 def fit_to_length(examples: Sequence[TrainingExample], max_length: int) -> Fitted:
@@ -68,11 +82,11 @@ def fit_to_length(examples: Sequence[TrainingExample], max_length: int) -> Fitte
         if room < 1:
             too_long += 1
             continue
-        cut = sum(len(continuation) > room for continuation in example.continuations)
-        if cut:
-            truncated += cut
+        cut = tuple(len(continuation) > room for continuation in example.continuations)
+        if any(cut):
+            truncated += sum(cut)
             shortened = tuple(continuation[:room] for continuation in example.continuations)
-            example = replace(example, continuations=shortened)
+            example = replace(example, continuations=shortened, truncated=cut)
         fitted.append(example)
     return Fitted(fitted, truncated, too_long)
 
@@ -106,29 +120,54 @@ def n_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def micro_batch_size_of(settings: TrainingSettings) -> int:
-    """Prompts per forward and backward pass of each process.
+def share_of(settings: TrainingSettings) -> int:
+    """Prompts of a batch that each process trains on.
 
     Raises:
         RecipeError: the batch cannot be shared out among the processes.
     """
     processes = n_processes()
-    size = settings.micro_batch_size or settings.batch_size // processes
-    if size == 0 or settings.batch_size % (size * processes):
+    if settings.batch_size % processes:
         raise RecipeError(
             f"a batch of {settings.batch_size} prompts cannot be shared out to {processes}"
-            f" processes in parts of {size or 1}",
-            "make training.batch_size a multiple of micro_batch_size times processes",
+            " processes",
+            "make training.batch_size a multiple of the processes",
         )
-    return size
+    return settings.batch_size // processes
 
 
-def pack(examples: Sequence[TrainingExample], token_budget: int, shared: bool) -> list[Piece]:
-    """The forward passes over a micro-batch, each within the token budget."""
+def schedule_steps(settings: TrainingSettings, n_examples: int) -> int:
+    """Optimizer steps that the learning-rate schedule is laid out for."""
+    return math.ceil(settings.schedule_epochs * math.ceil(n_examples / settings.batch_size))
+
+
+def weight_of(examples: Sequence[TrainingExample], weighting: str) -> float:
+    """What a mean loss over examples counts for, in examples or in tokens."""
+    if weighting == "examples":
+        return float(len(examples))
+    return float(sum(len(ids) for example in examples for ids in example.continuations))
+
+
+def pack(
+    examples: Sequence[TrainingExample],
+    token_budget: int,
+    layout: BatchLayout,
+    micro_batch_size: int | None = None,
+) -> list[Piece]:
+    """The forward passes over examples, each within the token budget.
+
+    micro_batch_size: largest number of examples in a pass, if there is to be one.
+    """
     requests = [ScoringRequest(e.prompt_token_ids, e.continuations) for e in examples]
+    size = micro_batch_size or max(1, len(examples))
+    groups = (
+        [start + i for i in indices]
+        for start in range(0, len(examples), size)
+        for indices in split_by_tokens(requests[start : start + size], token_budget, layout)
+    )
     return [
-        _piece([examples[i] for i in indices], [requests[i] for i in indices], indices, shared)
-        for indices in split_by_tokens(requests, token_budget, shared)
+        _piece([examples[i] for i in group], [requests[i] for i in group], group, layout)
+        for group in groups
     ]
 
 
@@ -136,17 +175,17 @@ def _piece(
     examples: list[TrainingExample],
     requests: list[ScoringRequest],
     indices: list[int],
-    shared: bool,
+    layout: BatchLayout,
 ) -> Piece:
     references = [e.reference_logps for e in examples]
     known = [value for logps in references if logps is not None for value in logps]
     counts = [len(example.continuations) for example in examples]
     return Piece(
-        packed=lay_out(requests, fill_rows(requests), shared),
+        packed=lay_out(requests, fill_rows(requests, layout), layout),
         targets_N=torch.tensor([t for e in examples for t in e.targets], dtype=torch.float32),
         reference_N=None if None in references else torch.tensor(known, dtype=torch.float32),
         example_N=torch.repeat_interleave(torch.arange(len(examples)), torch.tensor(counts)),
         n_tokens_N=torch.tensor([len(c) for e in examples for c in e.continuations]),
+        examples=tuple(examples),
         indices=tuple(indices),
-        prompt_ids=tuple(example.prompt_id for example in examples),
     )

@@ -38,6 +38,9 @@ class DirectPreferenceOptimisation(Method):
         samples: Annotated[int, Field(ge=2)] = Field(
             5, description="responses per prompt where pairs are judged"
         )
+        label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+            0.0, description="part of the pairs taken to be the wrong way round"
+        )
 
     requires = REQUIRES
     options: Options
@@ -79,9 +82,12 @@ class DirectPreferenceOptimisation(Method):
     def loss(self, batch: LogpBatch) -> MethodLoss:
         pairs = pair_deltas(batch)
         losses_B = logistic_pair_loss(
-            pairs.delta_chosen_B, pairs.delta_rejected_B, self.options.beta
+            pairs.delta_chosen_B,
+            pairs.delta_rejected_B,
+            self.options.beta,
+            self.options.label_smoothing,
         )
-        return MethodLoss(losses_B.mean(), pair_metrics(pairs))
+        return MethodLoss(losses_B.mean(), pair_metrics(batch, self.options.beta))
 
 
 PLUGIN = DirectPreferenceOptimisation

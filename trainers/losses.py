@@ -12,15 +12,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def logistic_pair_loss(delta_chosen_B: Tensor, delta_rejected_B: Tensor, beta: float) -> Tensor:
+def logistic_pair_loss(
+    delta_chosen_B: Tensor, delta_rejected_B: Tensor, beta: float, label_smoothing: float = 0.0
+) -> Tensor:
     """-log sigmoid(beta * (delta_chosen - delta_rejected)), per pair.
 
+    label_smoothing: part of the pairs taken to be the wrong way round.
     Source: DPO (arXiv:2305.18290) eq. 7; SPIN (arXiv:2401.01335) with the human response chosen
-    and the model's own rejected, uclaml/SPIN spin/alignment/trainer.py:439-455 at a12ba80.
+    and the model's own rejected, uclaml/SPIN spin/alignment/trainer.py:439-455 at a12ba80;
+    smoothing: Mitchell 2023, "A note on DPO with noisy preferences", eq. 3.
     """
     from torch.nn.functional import softplus
 
-    return softplus(-beta * (delta_chosen_B - delta_rejected_B))
+    reward_B = beta * (delta_chosen_B - delta_rejected_B)
+    if not label_smoothing:
+        return softplus(-reward_B)
+    return (1 - label_smoothing) * softplus(-reward_B) + label_smoothing * softplus(reward_B)
 
 
 def hinge_pair_loss(delta_chosen_B: Tensor, delta_rejected_B: Tensor, beta: float) -> Tensor:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from evalkit.preferences import sampled
 from evalkit.records import PromptGroup, Response, TrainingExample
-from evalkit.roles import LogpBatch
+from evalkit.roles import LogpBatch, Statistic
+from evalkit.trainers.watching import Mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,13 +100,27 @@ def pair_deltas(batch: LogpBatch) -> PairDeltas:
     return PairDeltas(delta_B2[:, 0], delta_B2[:, 1], target_B2[:, 0], target_B2[:, 1])
 
 
-def pair_metrics(pairs: PairDeltas) -> dict[str, Tensor]:
-    """Log-ratios and how often the chosen response gained on the rejected one."""
-    chosen_B, rejected_B = pairs.delta_chosen_B.detach(), pairs.delta_rejected_B.detach()
-    return {
-        "delta_chosen_nats": chosen_B.mean(),
-        "delta_rejected_nats": rejected_B.mean(),
-        "margin_nats": (chosen_B - rejected_B).mean(),
-        "accuracy": (chosen_B > rejected_B).to(chosen_B.dtype).mean(),
-        "chosen_fell": (chosen_B < 0).to(chosen_B.dtype).mean(),
+def pair_metrics(batch: LogpBatch, beta: float) -> dict[str, Statistic]:
+    """What to watch of pairs: log-ratios and log-probabilities (nats), rewards (beta times Delta).
+
+    `accuracy` counts a pair only where the chosen response gained more, so it starts at 0.
+    """
+    pairs = pair_deltas(batch)
+    margin_B = pairs.delta_chosen_B - pairs.delta_rejected_B
+    found: dict[str, Statistic] = {
+        "margin_nats": Mean.of(margin_B),
+        "reward_margin": Mean.of(beta * margin_B),
+        "accuracy": Mean.of(margin_B > 0),
+        "chosen_fell": Mean.of(pairs.delta_chosen_B < 0),
     }
+    for place, side in enumerate(("chosen", "rejected")):
+        logp_B = batch.policy_N.view(-1, 2)[:, place]
+        n_tokens_B = batch.n_tokens_N.view(-1, 2)[:, place]
+        found |= {
+            f"delta_{side}_nats": Mean.of(pairs[place]),
+            f"reward_{side}": Mean.of(beta * pairs[place]),
+            f"logp_{side}_nats": Mean.of(logp_B),
+            f"logp_{side}_per_token_nats": Mean(logp_B.detach().double().sum(), n_tokens_B.sum()),
+            f"response_tokens_{side}": Mean.of(n_tokens_B),
+        }
+    return found

@@ -1,32 +1,35 @@
 """Log-probabilities under the reference, once per iteration, with no second model in memory.
 
-The reference is the checkpoint that training starts from. Its pass has the layouts,
-precision and kernels of the first epoch, so that log-ratios start at zero but for rounding.
+The reference is the checkpoint that training starts from. Its pass has the batches, layouts,
+precision and kernels of the first epoch: there, log-ratios start at exactly zero where passes are
+deterministic. Later epochs shuffle examples into other passes, which differ by rounding alone.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Sequence
+import hashlib
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypeVar
 
 import torch
 
-from evalkit.durable import locked, write_text
-from evalkit.errors import ScoreError
+from evalkit.console import say
 from evalkit.fingerprint import fingerprint
 from evalkit.loading import load_model, weights_digest
 from evalkit.records import TrainingExample
-from evalkit.roles import Progress
-from evalkit.scoring import ScoringModel, default_token_budget
-from evalkit.trainers.batches import Piece, epoch_order, micro_batch_size_of, pack
+from evalkit.roles import Progress, ScoringRequest
+from evalkit.scoring import ScoringModel, choose, default_token_budget
+from evalkit.trainers import memory
+from evalkit.trainers.adapters import adapter_digest, add_adapter, frozen_model
+from evalkit.trainers.batches import Piece, epoch_order, n_processes, pack, share_of
+from evalkit.trainers.precision import autocast
+from evalkit.trainers.reference_cache import Logps, PassJournal, ReferenceCache, split
 from evalkit.training_settings import TrainingSettings
 
-# Largest |log-ratio| before the first step, per square root of a response's length, in nats.
-TOLERANCE_NATS = {"float32": 1e-3, "bfloat16": 0.05}
+T = TypeVar("T")
 
 
 def reference_logps(
@@ -36,32 +39,72 @@ def reference_logps(
     seed: int,
     progress: Progress,
     cache: Path | None = None,
+    adapter: Path | None = None,
 ) -> list[TrainingExample]:
-    """The examples with `reference_logps` under the checkpoint in folder `start`.
+    """The examples with what they have under the checkpoint in folder `start`, by token too.
 
-    cache: a file in which they are kept, bound to weights, token ids, precision, kernel and
-        layout; anything else found in it is ignored and replaced.
+    Of several processes each scores the batches that it will train on in the first epoch.
+
+    adapter: folder of an adapter that belongs to the reference, too.
+    cache: folder in which finished batches, then the finished pass are kept under weights, token
+        ids (as they were cut), batches, precision, kernel and layout; what it holds of others is
+        removed once this pass is done.
+
+    Raises:
+        PrerequisiteError: an example does not fit into memory.
     """
-    model = training_model(start, settings)
-    key = _key(examples, start, settings, seed, model)
-    logps = _cached(cache, key)
-    if logps is None:
-        logps = score_examples(model, examples, settings, seed, progress)
-        if cache is not None:
-            _keep(cache, key, logps)
+    ranks = _Ranks.joined()
+    model = training_model(start, settings, seed, adapter, examples)
+    kept = None
+    if cache is not None:
+        digest = None if adapter is None else adapter_digest(adapter)
+        kept = ReferenceCache(cache, _key(examples, start, settings, seed, model, digest))
+    logps = None if kept is None else kept.load(examples)
+    if not all(ranks.of_each(logps is not None)):  # also where folders are not shared
+        journal = None if kept is None else kept.journal(ranks.own)
+        scored = dict(score_batches(model, examples, settings, seed, progress, ranks, journal))
+        for other in ranks.of_each(scored):
+            scored |= other
+        logps = [scored[index] for index in range(len(examples))]
+        if kept is not None and ranks.writes:
+            kept.keep(logps)
+    assert logps is not None
+    ranks.wait()
+    if kept is not None and ranks.writes:
+        kept.remove_others()
     return [
-        replace(example, reference_logps=tuple(values))
-        for example, values in zip(examples, logps, strict=True)
+        replace(example, reference_logps=tuple(one.sums), reference_token_logps=one.tokens)
+        for example, one in zip(examples, logps, strict=True)
     ]
 
 
-def training_model(start: str | Path, settings: TrainingSettings) -> ScoringModel:
-    """The checkpoint in float32 and without dropout, as both passes use it."""
-    model = load_model(start, dtype="float32").model
+def training_model(
+    start: str | Path,
+    settings: TrainingSettings,
+    seed: int = 0,
+    adapter: Path | None = None,
+    examples: Sequence[TrainingExample] = (),
+) -> ScoringModel:
+    """The checkpoint without dropout, as both passes use it: in float32, or under an adapter.
+
+    seed: of a new adapter. adapter: folder of one that goes on training.
+    examples: whose lengths decide what layout and attention kernel `auto` stands for.
+    """
+    attention = None if settings.attention == "auto" else settings.attention
+    if settings.adapter is None:
+        model = load_model(start, dtype="float32", attention=attention).model
+    else:
+        model = frozen_model(start, settings, attention=attention)
     disable_dropout(model)
+    if settings.adapter is not None:
+        add_adapter(model, settings.adapter, seed, adapter)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return ScoringModel(model)
+    requests = [ScoringRequest(e.prompt_token_ids, e.continuations) for e in examples]
+    chosen = choose(model, requests, settings.layout, settings.attention, settings.precision)
+    if chosen.attention != model.config._attn_implementation:
+        model.set_attn_implementation(chosen.attention)
+    return ScoringModel(model, chosen.layout)
 
 
 def disable_dropout(model: torch.nn.Module) -> None:
@@ -74,56 +117,110 @@ def disable_dropout(model: torch.nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
-def score_examples(
+def score_batches(
     model: ScoringModel,
     examples: Sequence[TrainingExample],
     settings: TrainingSettings,
     seed: int,
     progress: Progress,
-) -> list[list[float]]:
-    """Log-probabilities of every continuation, computed in the batches of the first epoch."""
-    device = model.model.device
-    budget = settings.token_budget or default_token_budget(device.type)
-    order = epoch_order(len(examples), seed, epoch=0)
-    size = micro_batch_size_of(settings)
-    logps: list[list[float]] = [[]] * len(examples)
+    ranks: _Ranks,
+    journal: PassJournal | None,
+) -> Iterator[tuple[int, Logps]]:
+    """Each example's index and log-probabilities, batch by batch of this process's first epoch."""
+    budget = settings.token_budget or default_token_budget(model.model.device.type, training=True)
+    budgets = memory.TokenBudget(budget, None if journal is None else journal.budget_file)
+    order, size = epoch_order(len(examples), seed, epoch=0), share_of(settings)
     model.eval()
-    for start in range(0, len(order), size):
-        members = order[start : start + size]
-        for piece in pack([examples[i] for i in members], budget, model.shared):
-            with torch.no_grad(), autocast(device.type, settings.precision):
-                values = iter(model(piece.packed.to(device)).logp_N.float().tolist())
-            for index in piece.indices:
-                count = len(examples[members[index]].continuations)
-                logps[members[index]] = [next(values) for _ in range(count)]
-        progress(min(start + size, len(order)), len(order), "reference")
-    return logps
+    for number, first in enumerate(range(0, len(order), size)):
+        if number % ranks.total != ranks.own:
+            continue
+        indices = order[first : first + size]
+        batch = [examples[index] for index in indices]
+        logps = None if journal is None else journal.get(number, batch)
+        if logps is None:
+            logps = _score(model, batch, settings, budgets, number)
+            if journal is not None:
+                journal.put(number, logps)
+        yield from zip(indices, logps, strict=True)
+        progress(first + len(indices), len(order), "reference")
 
 
-def autocast(device_type: str, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """The context in which a forward pass has this precision."""
-    if precision == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(device_type, dtype=torch.bfloat16)
+def _score(
+    model: ScoringModel,
+    batch: list[TrainingExample],
+    settings: TrainingSettings,
+    budgets: memory.TokenBudget,
+    number: int,
+) -> list[Logps]:
+    """One batch in passes within the budget, which is lowered until they fit into memory."""
+    while True:
+        passes = pack(batch, budgets.at(number), model.layout, settings.micro_batch_size)
+        logps: list[list[Logps]] = []
 
+        def work(passes: list[Piece] = passes, logps: list[list[Logps]] = logps) -> None:
+            for piece in passes:
+                logps.append(_score_pass(model, piece, settings.precision))
 
-def check_starts_at_reference(piece: Piece, policy_N: torch.Tensor, precision: str) -> None:
-    """Raises unless, before the first step, policy and reference agree.
-
-    Raises:
-        ScoreError: they do not: the reference was computed with other weights or otherwise.
-    """
-    if piece.reference_N is None:
-        return
-    drift_N = (policy_N.detach() - piece.reference_N.to(policy_N.device)).abs()
-    allowed_N = TOLERANCE_NATS[precision] * piece.n_tokens_N.to(policy_N.device).sqrt()
-    if not bool((drift_N <= allowed_N).all()):
-        raise ScoreError(
-            f"before the first step a log-ratio to the reference is {float(drift_N.max()):.3g} nats"
-            " instead of 0",
-            "the reference log-probabilities belong to other weights, tokens or precision:"
-            " delete them and train again",
+        if not memory.ran_out_of_memory(work):
+            by_index = {
+                index: one
+                for piece, found in zip(passes, logps, strict=True)
+                for index, one in zip(piece.indices, found, strict=True)
+            }
+            return [by_index[index] for index in range(len(batch))]
+        failed = passes[len(logps)]
+        tokens = memory.smaller_budget(budgets.at(number), failed)
+        if tokens == 0:
+            raise memory.too_large(failed)
+        budgets.lower(number, tokens)
+        say(
+            f"note: memory ran out: the reference pass goes on with at most {tokens} tokens at once"
         )
+
+
+def _score_pass(model: ScoringModel, piece: Piece, precision: str) -> list[Logps]:
+    device = model.model.device
+    with torch.no_grad(), autocast(device.type, precision):
+        scored = model(piece.packed.to(device))
+    sums, tokens = (
+        array("f", values.float().cpu().numpy().tobytes())
+        for values in (scored.logp_N, scored.token_logp_S)
+    )
+    return split(piece.examples, sums, tokens)
+
+
+class _Ranks(NamedTuple):
+    """The processes that share the pass; own: the number of this one.
+
+    writes: whether this one writes the files, of all that share a disk.
+    """
+
+    own: int = 0
+    total: int = 1
+    writes: bool = True
+
+    @classmethod
+    def joined(cls) -> _Ranks:
+        """Joins the other processes, if there are any, as the Trainer will do."""
+        if n_processes() == 1:
+            return cls()
+        from accelerate import PartialState
+
+        state = PartialState(cpu=not torch.cuda.is_available())
+        return cls(state.process_index, state.num_processes, state.is_local_main_process)
+
+    def of_each(self, value: T) -> list[T]:
+        """What each process gives here, in their order."""
+        if self.total == 1:
+            return [value]
+        from accelerate.utils import gather_object
+
+        return list(gather_object([value]))
+
+    def wait(self) -> None:
+        """Waits until all are here."""
+        if self.total > 1:
+            torch.distributed.barrier()
 
 
 def _key(
@@ -132,30 +229,30 @@ def _key(
     settings: TrainingSettings,
     seed: int,
     model: ScoringModel,
+    adapter: str | None,
 ) -> str:
+    decides = {"precision", "token_budget", "micro_batch_size", "adapter"}
     return fingerprint(
         {
             "weights": weights_digest(start),
-            "tokens": [[e.prompt_token_ids, e.continuations] for e in examples],
-            "settings": settings.model_dump(include={"precision", "token_budget"}),
-            "seed": seed,
-            "micro_batch_size": micro_batch_size_of(settings),
+            "tokens": _tokens_digest(examples),
+            "settings": settings.model_dump(include=decides),
+            "adapter": adapter,
+            "order": seed,
+            "batch": share_of(settings),
             "kernel": model.config._attn_implementation,
-            "shared": model.shared,
+            "layout": model.layout,
             "device": model.model.device.type,
             "torch": torch.__version__,
         }
     )
 
 
-def _cached(cache: Path | None, key: str) -> list[list[float]] | None:
-    if cache is None or not cache.is_file():
-        return None
-    content = json.loads(cache.read_text("utf-8"))
-    return content["logps"] if content["key"] == key else None
-
-
-def _keep(cache: Path, key: str, logps: list[list[float]]) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with locked(cache):  # every process of a distributed run computes and keeps them
-        write_text(cache, json.dumps({"key": key, "logps": logps}))
+def _tokens_digest(examples: Sequence[TrainingExample]) -> str:
+    """sha256 (hex) over all token ids, and where prompts and continuations end."""
+    total = hashlib.sha256()
+    for example in examples:
+        total.update(array("i", [len(example.continuations)]).tobytes())
+        for ids in (example.prompt_token_ids, *example.continuations):
+            total.update(array("i", [len(ids), *ids]).tobytes())
+    return total.hexdigest()

@@ -14,13 +14,14 @@ from evalkit.records import PromptGroup, Response, TrainingExample
 from evalkit.roles import DataNeeds, Examples, LogpBatch, Method, MethodLoss
 from evalkit.trainers.losses import hinge_pair_loss, logistic_pair_loss
 from evalkit.trainers.pairs import REQUIRES, gold, pair_deltas, pair_example, pair_metrics
+from evalkit.trainers.watching import Mean
 
 _LOSSES = {"sigmoid": logistic_pair_loss, "hinge": hinge_pair_loss}
 SATURATED = 4.0  # beta * margin beyond which a pair teaches next to nothing
 
 
 class SelfPlayFineTuning(Method):
-    """Gold against own response, over the pairs of this iteration and of the one before.
+    """Gold against own response, over the pairs of this iteration and of earlier ones.
 
     Source: Chen et al. 2024 (arXiv:2401.01335); data rule after uclaml/SPIN at a12ba80.
     """
@@ -35,8 +36,10 @@ class SelfPlayFineTuning(Method):
         samples: Annotated[int, Field(ge=1)] = Field(
             1, description="own responses per prompt; each makes a pair"
         )
-        accumulate: bool = Field(
-            True, description="add the pairs of the iteration before, as the released models did"
+        accumulate: Literal["none", "previous", "all"] = Field(
+            "previous",
+            description="earlier iterations whose pairs are trained on too: those of the previous"
+            " one, as the released models did, of all, or of none",
         )
 
     requires = REQUIRES
@@ -44,12 +47,13 @@ class SelfPlayFineTuning(Method):
     self_play = True
 
     def needs(self) -> DataNeeds:
-        return DataNeeds(gold=True, samples=self.options.samples)
+        options = self.options
+        return DataNeeds(gold=True, samples=options.samples, earlier=options.accumulate)
 
     def examples(self, groups: Sequence[PromptGroup], earlier: Sequence[PromptGroup]) -> Examples:
         found: list[TrainingExample] = []
         dropped: Counter[str] = Counter()
-        for group in [*(earlier if self.options.accumulate else ()), *groups]:
+        for group in [*earlier, *groups]:
             real = gold(group)
             if real is None:
                 dropped["no_gold"] += 1
@@ -66,9 +70,9 @@ class SelfPlayFineTuning(Method):
         losses_B = _LOSSES[self.options.loss](
             pairs.delta_chosen_B, pairs.delta_rejected_B, self.options.beta
         )
-        margin_B = (pairs.delta_chosen_B - pairs.delta_rejected_B).detach()
-        saturated_B = self.options.beta * margin_B > SATURATED
-        metrics = {**pair_metrics(pairs), "saturated": saturated_B.to(margin_B.dtype).mean()}
+        margin_B = pairs.delta_chosen_B - pairs.delta_rejected_B
+        saturated = Mean.of(self.options.beta * margin_B > SATURATED)
+        metrics = {**pair_metrics(batch, self.options.beta), "saturated": saturated}
         return MethodLoss(losses_B.mean(), metrics)
 
 

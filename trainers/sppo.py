@@ -11,7 +11,7 @@ from pydantic import Field
 from evalkit import roles
 from evalkit.preferences import sampled
 from evalkit.records import PromptGroup, TrainingExample
-from evalkit.roles import DataNeeds, Examples, LogpBatch, Method, MethodLoss
+from evalkit.roles import DataNeeds, Examples, LogpBatch, Method, MethodLoss, Statistic
 from evalkit.trainers.losses import (
     mean_by_example,
     win_probability_error,
@@ -26,6 +26,7 @@ from evalkit.trainers.pairs import (
     pair_metrics,
     why_useless,
 )
+from evalkit.trainers.watching import Correlation, Mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 class SelfPlayPreferenceOptimisation(Method):
     """Squared error between each log-ratio and eta * (win probability - 1/2).
 
+    Pair forms halve the two errors, as the released code does. TRL's `sppo_hard` sums them: its
+    loss and gradient are twice those of `form: hard` with eta = 1/beta.
     Source: Wu et al. 2024 (arXiv:2405.00675); pair forms after uclaml/SPPO at 5e61c4e.
     """
 
@@ -44,7 +47,7 @@ class SelfPlayPreferenceOptimisation(Method):
             "pair",
             description="pair: best and worst sample with their win probabilities, as released;"
             " pointwise: all samples, as in the paper; single: best and worst with the probability"
-            " that one beats the other; hard: best and worst with 1 and 0",
+            " that one beats the other; hard: best and worst with 1 and 0, half of TRL's sppo_hard",
         )
         eta: Annotated[float, Field(gt=0)] = Field(
             1000.0, description="step size; targets are eta * (win probability - 1/2) nats"
@@ -95,27 +98,28 @@ class SelfPlayPreferenceOptimisation(Method):
         return pair_example(group, responses[best], responses[worst], targets)
 
     def loss(self, batch: LogpBatch) -> MethodLoss:
-        eta = self.options.eta
-        delta_N = deltas(batch)
+        eta, delta_N = self.options.eta, deltas(batch)
         if self.options.form == "pointwise":
             errors_N = win_probability_error(delta_N, batch.targets_N, eta)
-            loss = mean_by_example(errors_N, batch.example_N).mean()
-            metrics = {"delta_nats": delta_N.detach().mean()}
+            losses_B = mean_by_example(errors_N, batch.example_N)
+            metrics: dict[str, Statistic] = {"delta_nats": Mean.of(delta_N)}
         else:
-            pairs = pair_deltas(batch)
-            loss = win_probability_pair_loss(*pairs, eta).mean()
-            metrics = pair_metrics(pairs)
-        metrics |= self._fit(delta_N.detach(), batch.targets_N)
-        metrics["loss_over_eta2"] = loss.detach() / eta**2
+            losses_B = win_probability_pair_loss(*pair_deltas(batch), eta)
+            metrics = pair_metrics(batch, 1 / eta)
+        metrics |= self._fit(delta_N, batch.targets_N)
+        metrics["loss_over_eta2"] = Mean.of(losses_B / eta**2)
+        loss = losses_B.mean()
         return MethodLoss(loss / eta if self.options.divide_by_eta else loss, metrics)
 
-    def _fit(self, delta_N: Tensor, win_prob_N: Tensor) -> dict[str, Tensor]:
+    def _fit(self, delta_N: Tensor, win_prob_N: Tensor) -> dict[str, Statistic]:
+        """How near log-ratios have come to their targets; near the start these are far off."""
         target_N = self.options.eta * (win_prob_N - 0.5)
-        agree_N = delta_N.sign() == target_N.sign()
         return {
-            "target_abs_nats": target_N.abs().mean(),
-            "residual_abs_nats": (delta_N - target_N).abs().mean(),
-            "sign_agreement": agree_N.to(delta_N.dtype).mean(),
+            "target_nats": Mean.of(target_N),
+            "target_abs_nats": Mean.of(target_N.abs()),
+            "residual_abs_nats": Mean.of((delta_N - target_N).abs()),
+            "sign_agreement": Mean.of(delta_N.sign() == target_N.sign()),
+            "delta_win_correlation": Correlation(delta_N, win_prob_N),
         }
 
 

@@ -1,44 +1,68 @@
 """The one trainer of all methods: transformers' Trainer around the scoring core.
 
 Checkpointing, schedules, clipping, mixed precision and distribution are transformers' and
-accelerate's; here are the loss, exact accumulation, and checkpoints that a kill cannot spoil.
+accelerate's; here are the loss and exact accumulation.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import shutil
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, TrainingArguments
 
-from evalkit.errors import RecipeError, ScoreError
+from evalkit.console import say
+from evalkit.errors import PrerequisiteError, ScoreError
 from evalkit.records import TrainingExample
-from evalkit.roles import Method, Progress
+from evalkit.roles import Method, Progress, Statistic
 from evalkit.scoring import ScoringModel, default_token_budget
-from evalkit.trainers.batches import EpochSampler, Piece, micro_batch_size_of, n_processes, pack
-from evalkit.trainers.reference import check_starts_at_reference
+from evalkit.trainers import bad_batch, memory
+from evalkit.trainers.batches import EpochSampler, Piece, pack, schedule_steps, share_of, weight_of
+from evalkit.trainers.checkpoints import CheckpointedTrainer
+from evalkit.trainers.distribution import (
+    EvenSampler,
+    backward,
+    is_sharded,
+    most_of_any_rank,
+    unsynchronised,
+)
+from evalkit.trainers.precision import check_master_weights, check_starts_at_reference
+from evalkit.trainers.reporting import (
+    NO_REPORTS,
+    TOKENS_PER_SECOND,
+    Pace,
+    Reports,
+    ShowProgress,
+)
+from evalkit.trainers.watching import Tally, responses_watched, step_watched, work_watched
 from evalkit.training_settings import TrainingSettings
-
-_WEIGHTS = "weights.pt"
-_PARTIAL = "partial"
-
 
 # As transformers calls them; its plain `constant` would ignore the warm-up.
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
-class MethodTrainer(Trainer):
-    """Minimises a method's loss of log-probabilities; every micro-batch is a list of Pieces.
+class _Pass(NamedTuple):
+    """What a forward pass gave: the loss carries the graph until it was propagated back."""
+
+    piece: Piece
+    loss: Tensor
+    policy_N: Tensor
+    watched: tuple[Mapping[str, Statistic], ...]
+
+
+class MethodTrainer(CheckpointedTrainer):
+    """Minimises a method's loss of log-probabilities, a whole batch per optimizer step.
+
+    Its micro-batches are forward passes, made when a step begins: their size may have to change.
 
     folder: receives `checkpoint-N` sub-folders, each complete or absent.
+    failures: receives the batch at which training had to stop; default `folder`.
     """
 
     def __init__(
@@ -50,121 +74,199 @@ class MethodTrainer(Trainer):
         folder: Path,
         seed: int,
         progress: Progress,
+        failures: Path | None = None,
+        reports: Reports = NO_REPORTS,
     ) -> None:
         self._method, self._settings, self._seed = method, settings, seed
-        self._staging: Path | None = None
-        self._metric_sums: dict[str, float] = defaultdict(float)
-        self._metric_weight = 0.0
-        device_type = model.model.device.type
-        budget = settings.token_budget or default_token_budget(device_type)
+        self._layout, self._failures = model.layout, failures or folder
+        budget = settings.token_budget or default_token_budget(
+            model.model.device.type, training=True
+        )
+        self._budget = memory.TokenBudget(budget, folder / memory.FILE)
+        self._passed: list[_Pass] = []
+        self._pace = Pace()
+        check_master_weights(model)
         super().__init__(
             model=model,
-            args=training_arguments(settings, folder, seed, model),
-            data_collator=lambda members: pack(members, budget, model.shared),
-            train_dataset=list(examples),
-            callbacks=[_ReportProgress(progress)],
+            args=training_arguments(settings, folder, seed, model, reports),
+            data_collator=_there,
+            train_dataset=[*examples, None],  # what fills the last batch of some processes
+            callbacks=[ShowProgress(progress), self._pace],
         )
+        self._tally = Tally(self.args.device)
         self.remove_callback(PrinterCallback)
+        reports.place(self.callback_handler.callbacks)
 
     # --- data and schedule ---
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        return EpochSampler(len(self.train_dataset), self._seed)
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler | EvenSampler:
+        count, processes = len(self.train_dataset) - 1, self.accelerator.num_processes
+        self._sampler = EpochSampler(count, self._seed)
+        if processes == 1:
+            return self._sampler
+        multiple = self.args.per_device_train_batch_size * processes
+        return EvenSampler(self._sampler, multiple, count)
+
+    def _run_epoch(self, **rest: Any) -> None:
+        """Tells the sampler its epoch: where one is resumed, accelerate's wrappers hide it."""
+        self._sampler.set_epoch(rest["epoch"])
+        super()._run_epoch(**rest)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Lays the schedule out for `schedule_epochs`, however early training stops."""
-        settings = self._settings
-        stretch = settings.schedule_epochs / settings.epochs
-        return super().create_scheduler(round(num_training_steps * stretch), optimizer)
+        steps = schedule_steps(self._settings, len(self.train_dataset) - 1)
+        return super().create_scheduler(steps, optimizer)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor]:
-        """The micro-batches of one optimizer step, and what they weigh on all ranks together."""
+        """The examples of one optimizer step, and what they weigh on all ranks together."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        own = sum(self._weight(piece) for pieces in samples for piece in pieces)
+        own = sum(weight_of(examples, self._method.weighting) for examples in samples)
         total = torch.tensor(own, dtype=torch.float64, device=device)
         return samples, self.accelerator.reduce(total, "sum")
 
-    def _weight(self, piece: Piece) -> float:
-        return piece.weight(self._method.weighting)
+    def _passes(self, examples: list[TrainingExample]) -> list[Piece]:
+        """Forward passes over examples, as many on every process, as far as they must agree."""
+        budget = self._budget.at(self.state.global_step)
+        passes = pack(examples, budget, self._layout, self._settings.micro_batch_size)
+        if self.accelerator.num_processes == 1:
+            return passes
+        # Sharded weights are gathered in each pass. Else the last one synchronises the gradients:
+        # an idle one then, as a pass in which others wait cannot be done again.
+        [most] = most_of_any_rank(self.accelerator, [len(passes)])
+        wanted = most if is_sharded(self.accelerator) else most + 1
+        return passes + [self._idle_piece] * (wanted - len(passes))
+
+    @cached_property
+    def _idle_piece(self) -> Piece:
+        """A short piece without weight."""
+        examples = self.train_dataset[:-1]
+        shortest = min(examples, key=lambda example: len(example.prompt_token_ids))
+        return pack([shortest], 1, self._layout)[0]._replace(counts=False)
 
     # --- loss ---
 
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
     ) -> Tensor:
-        """Forward and backward over the pieces of one micro-batch; its share of the batch loss."""
-        model.train()
-        total = torch.zeros((), device=self.args.device)
-        for number, piece in enumerate(inputs, 1):
-            # Ranks average their gradients, so each piece counts as if it were on every rank.
-            share = self._weight(piece) / float(num_items_in_batch) * self.accelerator.num_processes
-            last = number == len(inputs)
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                with self.compute_loss_context_manager():
-                    loss = self.compute_loss(model, piece) * share
-                self.accelerator.backward(loss)
-            total += loss.detach()
-        return total
+        """Forward and backward over this process's part of a batch; its share of the batch loss.
 
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: Any,
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
+        Where memory runs out on any process, all of them begin the batch again in smaller passes.
+        """
+        model.train()
+        while True:
+            passes = self._passes(inputs)
+            self._passed = []
+            last = len(passes) if self.accelerator.num_processes == 1 else len(passes) - 1
+
+            def begin(passes: list[Piece] = passes, last: int = last) -> None:
+                for number, piece in enumerate(passes[:last], 1):
+                    self._pass(model, piece, num_items_in_batch, number == len(passes))
+
+            ran_out = memory.ran_out_of_memory(begin)
+            if not self._lowers_budget(passes[len(self._passed)] if ran_out else None):
+                break
+            model.zero_grad()
+        for piece in passes[last:]:
+            self._pass(model, piece, num_items_in_batch, True)
+        for one in self._passed:
+            for statistics in one.watched:
+                self._tally.add(statistics, one.piece.counts)
+        return torch.stack([one.loss for one in self._passed]).sum()
+
+    def _pass(self, model: torch.nn.Module, piece: Piece, whole: Any, last: bool) -> None:
+        """One forward and backward pass, its gradients added to those that are there."""
+        # Ranks average their gradients, so each piece counts as if it were on every rank.
+        share = piece.weight(self._method.weighting) / float(whole) * self.accelerator.num_processes
+        with contextlib.nullcontext() if last else unsynchronised(self.accelerator, model):
+            with self.compute_loss_context_manager():
+                one = self._forward(model, piece)
+                loss = one.loss * share
+            backward(self.accelerator, loss)
+        self._passed.append(one._replace(loss=loss.detach(), policy_N=one.policy_N.detach()))
+
+    def _forward(self, model: torch.nn.Module, piece: Piece) -> _Pass:
         """The method's mean loss over one piece.
 
         Raises:
-            ScoreError: it is not a finite number.
+            ScoreError: it is not a finite number, or the first step does not start at 0 nats.
         """
-        policy_N = model(inputs.packed).logp_N
+        piece = piece.to(self.args.device)
+        scored = model(piece.packed, watch=self._is_logged())
         if self.state.global_step == 0:
-            check_starts_at_reference(inputs, policy_N, self._settings.precision)
-        loss, metrics = self._method.loss(inputs.logp_batch(policy_N))
+            check_starts_at_reference(piece, scored.logp_N, self._settings.precision)
+        batch = piece.logp_batch(scored.logp_N)
+        loss, metrics = self._method.loss(batch)
+        responses = responses_watched(piece.examples, batch, scored)
+        work = work_watched(piece.examples, piece.packed)
+        one = _Pass(piece, loss, scored.logp_N, (metrics, responses, work))
         if not bool(torch.isfinite(loss)):
-            self._keep_bad_batch(inputs, policy_N)
-        self._note(metrics, self._weight(inputs))
-        return (loss, policy_N) if return_outputs else loss
+            raise self._stopped("loss", [one])
+        return one
 
-    def _keep_bad_batch(self, piece: Piece, policy_N: Tensor) -> None:
-        step = self.state.global_step + 1
-        file = Path(self.args.output_dir) / "bad_batch.json"
-        facts = {
-            "step": step,
-            "prompt_ids": piece.prompt_ids,
-            "policy_logps": [repr(value) for value in policy_N.tolist()],
-        }
-        file.write_text(json.dumps(facts, indent=1), "utf-8")
-        raise ScoreError(
-            f"the loss of step {step} is not a finite number (prompts in {file.name}:"
-            f" {', '.join(piece.prompt_ids[:3])}...)",
-            "lower learning_rate, or lengthen the warm-up (warmup_ratio)",
+    # --- what stops a step ---
+
+    def _lowers_budget(self, failed: Piece | None) -> bool:
+        """Whether memory ran out on any process; if so, all of them now have a smaller budget."""
+        step = self.state.global_step
+        budget = self._budget.at(step)
+        own = budget if failed is None else memory.smaller_budget(budget, failed)
+        agreed = memory.least_of_any_rank(self.accelerator, own)
+        if agreed == budget:
+            return False
+        if agreed == 0:
+            raise memory.too_large(failed)
+        self._budget.lower(step, agreed)
+        if is_sharded(self.accelerator):
+            raise PrerequisiteError(
+                f"memory ran out in step {step + 1}, in which other processes wait for this one",
+                f"the same command goes on with passes of at most {agreed} tokens",
+            )
+        say(
+            f"note: memory ran out in step {step + 1}: it is done again, and training goes on, with"
+            f" forward passes of at most {agreed} tokens; batches stay the same"
+        )
+        return True
+
+    def _stopped(self, what: str, passed: Sequence[_Pass]) -> ScoreError:
+        """The error of a number that is not finite; the batch is kept for looking into it."""
+        step, rank = self.state.global_step + 1, self.accelerator.process_index
+        examples = [example for one in passed for example in one.piece.examples]
+        logps = [value for one in passed for value in one.policy_N.tolist()]
+        file = self._failures / (f"rank-{rank}-{bad_batch.FILE}" if rank else bad_batch.FILE)
+        rate = self._get_learning_rate()
+        split = bad_batch.split_by_example(examples, logps)
+        bad_batch.keep(file, bad_batch.BadBatch(step, rate, examples, split))
+        return ScoreError(
+            f"the {what} of step {step} is not a finite number, so the step was not done; its batch"
+            f" is kept in {file}",
+            "lower learning_rate, or lengthen the warm-up (warmup_ratio); look for targets and"
+            " reference log-probabilities in that file that are no numbers",
         )
 
     # --- metrics ---
 
-    def _note(self, metrics: dict[str, Tensor], weight: float) -> None:
-        for name, value in metrics.items():
-            self._metric_sums[name] += float(value) * weight
-        self._metric_weight += weight
+    def _is_logged(self) -> bool:
+        """Whether the step under way ends with a line of metrics."""
+        return (self.state.global_step + 1) % self._settings.log_steps == 0
 
-    def _drain(self) -> dict[str, float]:
-        names = sorted(self._metric_sums)
-        sums = [*(self._metric_sums[name] for name in names), self._metric_weight]
-        *totals, weight = self.accelerator.reduce(
-            torch.tensor(sums, dtype=torch.float64, device=self.args.device), "sum"
-        ).tolist()
-        self._metric_sums.clear()
-        self._metric_weight = 0.0
-        return {name: total / weight for name, total in zip(names, totals, strict=True)}
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        """The norm before clipping, as transformers asks for it once per optimizer step."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if not math.isfinite(norm):
+            raise self._stopped("gradient", [one for one in self._passed if one.piece.counts])
+        limit, n_ranks = self._settings.max_grad_norm, self.accelerator.num_processes
+        self._tally.add(step_watched(norm, limit, n_ranks))
+        return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Keeps the metrics of optimizer steps; what depends on the clock is left out."""
+        """Keeps the metrics of optimizer steps; what depends on the clock is shown and not kept."""
         if "loss" in logs:
-            super().log({**logs, **self._drain()})
+            watched = self._tally.drain(lambda sums: self.accelerator.reduce(sums, "sum"))
+            pace = self._pace.tokens_per_second(self.state.global_step, watched)
+            super().log({**logs, **watched, TOKENS_PER_SECOND: pace})
+            del self.state.log_history[-1][TOKENS_PER_SECOND]
 
     def metrics(self) -> list[dict[str, float]]:
         """One record per logged step, those before a resumed checkpoint included."""
@@ -174,64 +276,23 @@ class MethodTrainer(Trainer):
             for entry in self.state.log_history
         ]
 
-    # --- checkpoints ---
 
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._staging or self.args.output_dir)
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Writes a checkpoint aside and renames it, so that resuming never meets half of one."""
-        final = Path(self.args.output_dir)
-        name = f"checkpoint-{self.state.global_step}"
-        self._staging = final / _PARTIAL
-        if self.is_world_process_zero():
-            shutil.rmtree(self._staging, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            staging, self._staging = self._staging, None
-        self.accelerator.wait_for_everyone()
-        if self.is_world_process_zero():
-            os.replace(staging / name, final / name)
-            _remove_older(final, keep=name)
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.save(self.model.state_dict() if state_dict is None else state_dict, folder / _WEIGHTS)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        weights = torch.load(
-            Path(resume_from_checkpoint) / _WEIGHTS, map_location="cpu", weights_only=True
-        )
-        (self.model if model is None else model).load_state_dict(weights)
-
-
-class _ReportProgress(TrainerCallback):
-    """Tells our own display how many optimizer steps are done, and has the last one logged."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called after every optimizer step."""
-        if state.global_step >= state.max_steps:
-            control.should_log = True  # on every rank, as logging gathers from all
-        if state.is_world_process_zero:
-            self._progress(state.global_step, state.max_steps, "training")
+def _there(members: Sequence[TrainingExample | None]) -> list[TrainingExample]:
+    return [member for member in members if member is not None]
 
 
 def training_arguments(
-    settings: TrainingSettings, folder: Path, seed: int, model: ScoringModel
+    settings: TrainingSettings,
+    folder: Path,
+    seed: int,
+    model: ScoringModel,
+    reports: Reports = NO_REPORTS,
 ) -> TrainingArguments:
-    """What transformers' Trainer is told; reports go nowhere and there is no progress bar."""
+    """What transformers' Trainer is told; it shows no progress bar of its own."""
     on_cpu = model.model.device.type == "cpu"
-    micro_batch_size = micro_batch_size_of(settings)
     arguments = TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=micro_batch_size,
-        gradient_accumulation_steps=settings.batch_size // (micro_batch_size * n_processes()),
+        per_device_train_batch_size=share_of(settings),  # an optimizer step's; we accumulate
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=SCHEDULES[settings.schedule],
@@ -249,9 +310,11 @@ def training_arguments(
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
         ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,  # they are constants, and a pass done again must meet no one
         use_cache=bool(getattr(model.config, "use_cache", True)),
         remove_unused_columns=False,
-        report_to="none",
+        report_to=list(reports.to),
+        run_name=reports.name or None,
         disable_tqdm=True,
     )
     # Where there are several GPUs and no launcher, transformers would wrap the model in
@@ -260,22 +323,3 @@ def training_arguments(
     # that are spread over GPUs already. More GPUs are used through `accelerate launch`.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The complete checkpoint with the most steps, None if there is none."""
-    found = [path for path in folder.glob("checkpoint-*") if path.is_dir()]
-    return max(found, key=_step_number, default=None)
-
-
-def _step_number(checkpoint: Path) -> int:
-    number = checkpoint.name.removeprefix("checkpoint-")
-    if not number.isdigit():
-        raise RecipeError(f"{checkpoint} is not a checkpoint of evalkit", "remove it")
-    return int(number)
-
-
-def _remove_older(folder: Path, keep: str) -> None:
-    for path in folder.glob("checkpoint-*"):
-        if path.name != keep:
-            shutil.rmtree(path)
