@@ -24,15 +24,25 @@ COLUMNS = 100
 BESIDE_COLUMNS = 84  # of what is said behind file, line and key
 
 
+def rank() -> int:
+    """Which process of a distributed run this is; 0 of a run of one."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_rank_zero() -> bool:
-    """Whether this process may speak: rank 0 of a distributed run, or a run of one process."""
-    return os.environ.get("RANK", "0") == "0"
+    """Whether this process may speak and write: the first of a distributed run, or the only one."""
+    return rank() == 0
 
 
 def say(message: str) -> None:
     """Prints one line to stderr."""
     if is_rank_zero():
         print(message, file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """Prints what may spoil a result and stops nothing, to stderr."""
+    say(_wrapped(f"warning: {message}", "  "))
 
 
 def print_error(error: EvalkitError) -> None:
@@ -91,18 +101,27 @@ def progress_line(title: str) -> Iterator[Progress]:
 
 @contextmanager
 def _bar(title: str) -> Iterator[Progress]:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class NotedBars(Bars):
+        """Bars with their notes below, where these have the whole width of the screen."""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield from super().get_renderables()
+            for note in (str(task.fields["note"]) for task in self.tasks):
+                if note:
+                    yield Text(f"    {note}", style="dim", no_wrap=True, overflow="ellipsis")
 
     columns: list[Any] = [
         TextColumn("  {task.description:<28}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
     ]
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    with NotedBars(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(title, total=None, note="")
 
         def progress(done: int, total: int, note: str = "") -> None:

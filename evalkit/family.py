@@ -12,6 +12,7 @@ from typing import Any, Literal
 from evalkit.records import Checkpoint, Comparison, ResultSet
 
 MemberKind = Literal["base", "iteration", "variant", "imported"]
+GateOutcome = Literal["better", "no significant difference", "worse", "not compared"]
 Relation = Literal["finetune", "quantized", "merge", "adapter"]
 
 
@@ -36,6 +37,8 @@ class TrainingFacts:
     method: plug-in name; options, settings, sampling: as resolved from the recipe.
     prompts: how many prompts were asked; examples: how many survived; dropped: reason -> count.
     judge: identity, where one was asked; facts: other counts (responses, order bias...).
+    trained_on: each iteration whose groups it saw: `iteration`, `prompts`, `digest` of the groups.
+    curves: metric -> its course, beside `step`, the optimizer steps that it was noted at.
     """
 
     method: str
@@ -48,6 +51,22 @@ class TrainingFacts:
     dropped: Mapping[str, int] = field(default_factory=dict)
     judge: Mapping[str, Any] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    trained_on: tuple[Mapping[str, Any], ...] = ()
+    curves: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GateFacts:
+    """What measuring an iteration against the checkpoint it started from says of it.
+
+    level: confidence in all of the `comparisons` together, a part of 1.
+    told: whether its card is to say so.
+    """
+
+    outcome: GateOutcome
+    comparisons: int
+    level: float
+    told: bool
 
 
 @dataclass(frozen=True)
@@ -91,6 +110,7 @@ class Member:
     results: tuple[ResultSet, ...] = ()
     iteration: int | None = None
     training: TrainingFacts | None = None
+    gate: GateFacts | None = None
     variant: VariantFacts | None = None
     imported: ImportFacts | None = None
     superseded_by: str | None = None

@@ -66,6 +66,32 @@ def check_model(model: str, revision: str | None) -> None:
             ) from error
 
 
+def fetch_config(model: str, revision: str | None) -> Path:
+    """The config.json of a model repository, fetched alone: what `check_model` found readable.
+
+    Raises:
+        RecipeError: the repository has none.
+        PrerequisiteError: it cannot be fetched.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(model, "config.json", revision=revision))
+    except LocalEntryNotFoundError as error:
+        raise PrerequisiteError(
+            f"the Hub does not give config.json of {model}: {gist(error)}", "check the network"
+        ) from error
+    except EntryNotFoundError as error:
+        raise RecipeError(
+            f"{model} holds no config.json", "give the id of a transformers model"
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise PrerequisiteError(
+            f"the Hub does not give config.json of {model}: {gist(error)}", "check the network"
+        ) from error
+
+
 def fetch_model(model: str, revision: str | None, key: str, example: str) -> Fetched:
     """The files of a model repository, taken from the cache where they are there already.
 

@@ -28,6 +28,12 @@ _PLAIN = {
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
+class KeysOf(NamedTuple):
+    """Says of an annotated mapping which model knows its keys."""
+
+    model: type[BaseModel]
+
+
 class FieldText(NamedTuple):
     """One field for people. default: as YAML writes it, None where a value must be given."""
 
@@ -98,6 +104,8 @@ def model_of(annotation: Any) -> type[BaseModel] | None:
     """The model among the types of an annotation, None where there is none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
+    if isinstance(annotation, KeysOf):
+        return annotation.model
     found = (model_of(argument) for argument in typing.get_args(annotation))
     return next((one for one in found if one is not None), None)
 
@@ -135,9 +143,8 @@ def _words(annotation: Any) -> str:
         return _either([f"`{one}`" for one in arguments])
     if origin in (tuple, list):
         words = type_words(arguments[0])
-        return (
-            f"list of {words}s" if words in ("section", "plug-in", "text") else f"list of {words}"
-        )
+        counted = words in ("section", "plug-in", "text", "mapping")
+        return f"list of {words}{'s' if counted else ''}"
     if origin is dict or (isinstance(origin, type) and issubclass(origin, Mapping)):
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

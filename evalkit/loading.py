@@ -45,11 +45,13 @@ def load_model(
     dtype: str = "auto",
     device: str | None = None,
     attention: str | None = None,
+    quantization: Any = None,
 ) -> LoadedModel:
     """The causal LM at `path` and its tokenizer, ready for `scoring` and the engines.
 
     dtype: `auto` (as stored), `float32` or `bfloat16`.
     device: default the first GPU where there is one, else the CPU.
+    quantization: a quantization config of transformers, to be applied while loading.
     A compressed checkpoint is decompressed here, so that its backbone and head can be called apart.
 
     Raises:
@@ -63,25 +65,43 @@ def load_model(
     except ImportError as error:
         raise missing_extra("torch and transformers", "train") from error
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    options = {} if attention is None else {"attn_implementation": attention}
+    options: dict[str, Any] = {}
+    if attention is not None:
+        options["attn_implementation"] = attention
+    if quantization is not None:
+        options |= {"quantization_config": quantization, "device_map": {"": device}}
     with no_foreign_bars():
         tokenizer = load_tokenizer(path, revision)
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 path, revision=revision, dtype=dtype, **options
             )
+        except ImportError as error:
+            raise PrerequisiteError(
+                f"cannot load a model from {path}: {gist(error)}",
+                "install what is named there, or set training.attention: auto",
+            ) from error
         except (OSError, ValueError, SafetensorError) as error:
             raise RecipeError(
                 f"cannot load a model from {path}: {gist(error)}",
                 "check that its files are complete and that transformers knows its model_type",
             ) from error
         model = model.to(device).eval()
-        if getattr(model.config, "quantization_config", None) is not None:
+        stored_quantized = getattr(model.config, "quantization_config", None) is not None
+        if stored_quantized and quantization is None:
             _decompress(model, torch)
-    if attention is None and getattr(model.config, "attn_logit_softcapping", None) is not None:
-        # The sdpa kernel that transformers 5.17 picks for Gemma 2 silently drops the soft cap.
-        model.set_attn_implementation("eager")
+    if attention is None:
+        keep_soft_cap(model)
     return LoadedModel(model, tokenizer)
+
+
+def keep_soft_cap(model: Any) -> None:
+    """Gives a model whose attention logits are capped a kernel that caps them.
+
+    The sdpa kernel that transformers 5.17 picks for Gemma 2 silently drops the soft cap.
+    """
+    if getattr(model.config, "attn_logit_softcapping", None) is not None:
+        model.set_attn_implementation("eager")
 
 
 def load_tokenizer(path: str | Path, revision: str | None = None) -> Any:
@@ -135,7 +155,7 @@ def config_of(folder: str | Path) -> dict[str, Any]:
     Raises:
         RecipeError: there is none, or it is not a JSON object.
     """
-    return _json_object(_config_file(Path(folder)))
+    return json_object(_config_file(Path(folder)))
 
 
 def _config_file(folder: Path) -> Path:
@@ -148,7 +168,12 @@ def _config_file(folder: Path) -> Path:
     return file
 
 
-def _json_object(file: Path) -> dict[str, Any]:
+def json_object(file: Path) -> dict[str, Any]:
+    """The JSON object that a file of a checkpoint holds.
+
+    Raises:
+        RecipeError: it is not one.
+    """
     try:
         content = json.loads(file.read_text("utf-8"))
     except ValueError as error:  # also of bytes that are no UTF-8
@@ -186,7 +211,7 @@ def check_folder(folder: str | Path) -> None:
     for file in files:
         _check_whole(file)
     index = root / "model.safetensors.index.json"
-    listed = set(_json_object(index).get("weight_map", {}).values()) if index.is_file() else set()
+    listed = set(json_object(index).get("weight_map", {}).values()) if index.is_file() else set()
     if missing := sorted(listed - {file.name for file in files}):
         raise RecipeError(f"{root} lacks {missing[0]}, named in {index.name}", "fetch it again")
     if not any((root / name).is_file() for name in TOKENIZER_FILES):

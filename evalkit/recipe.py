@@ -10,21 +10,14 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from evalkit.preferences import PreferenceOptions
 from evalkit.roles import PluginRef
-from evalkit.training_settings import TrainingSettings
+from evalkit.stages import Section, Stage
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _NAMES = "use letters, digits, '-', '_' and '.', at most 96 in all, no '--' or '..'"
 LOCAL_HUB = "local"
-
-
-class Section(BaseModel):
-    """A part of the recipe: closed and frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Base(Section):
@@ -33,12 +26,15 @@ class Base(Section):
     model: a folder or a Hub id; revision: a commit, tag or branch of the Hub id.
     own: the folder is our own model: it gets a card and a repository like what comes of it.
     builder: makes the base instead of `model`.
+    without_bos: its chat template writes no BOS although its tokenizer begins other text with one,
+        and that is meant.
     """
 
     model: str | None = None
     revision: str | None = None
     own: bool = False
     builder: PluginRef | None = None
+    without_bos: bool = False
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -53,46 +49,6 @@ class Base(Section):
     def is_ours(self) -> bool:
         """Whether it gets a card and a repository: somebody else's model has its own."""
         return self.own or self.builder is not None
-
-
-class SamplingSection(Section):
-    """How responses are drawn for training.
-
-    temperature: 0 takes the likeliest token each time.
-    top_p: tokens are drawn from the likeliest that together have this probability.
-    max_new_tokens: where a response is cut.
-    """
-
-    temperature: Annotated[float, Field(ge=0)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_new_tokens: Annotated[int, Field(ge=1)] = 512
-
-
-class Stage(Section):
-    """One or more iterations of one training method.
-
-    method: the training objective. iterations: how often it is repeated, each on the checkpoint
-        of the one before.
-    prompts: the source of prompts, and of responses where the method wants given ones.
-    prompts_per_iteration: how many prompts each iteration takes; default all.
-    reuse_prompts: every iteration takes the same prompts (SPIN) instead of the next ones (SPPO).
-    continues: the stage before is the same method with other settings: the first iteration here
-        is to it what its next one would be, and sees its last iteration's responses too (SPIN).
-    sampling: how responses are drawn. judge: who compares them, where the method wants that.
-    preferences: how win probabilities follow from the judge's answers.
-    training: how each iteration optimises.
-    """
-
-    method: PluginRef
-    iterations: Annotated[int, Field(ge=1)] = 1
-    prompts: PluginRef
-    prompts_per_iteration: Annotated[int, Field(ge=1)] | None = None
-    reuse_prompts: bool = False
-    continues: bool = False
-    sampling: SamplingSection = SamplingSection()
-    judge: PluginRef | None = None
-    preferences: PreferenceOptions = PreferenceOptions()
-    training: TrainingSettings = TrainingSettings()
 
 
 class Evaluation(Section):
@@ -212,18 +168,6 @@ class Recipe(Section):
     def _usable_as_a_repository_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value) or "--" in value or ".." in value:
             raise ValueError(f"no repository can be called so: {_NAMES}")
-        return value
-
-    @field_validator("stages")
-    @classmethod
-    def _continues_its_like(cls, value: tuple[Stage, ...]) -> tuple[Stage, ...]:
-        for number, stage in enumerate(value):
-            before = value[number - 1] if number else None
-            if stage.continues and (before is None or before.method.key != stage.method.key):
-                what = "which has another method" if before else "and there is none"
-                raise ValueError(
-                    f"stage {number} continues the one before it, {what}: remove 'continues'"
-                )
         return value
 
     @field_validator("variants")

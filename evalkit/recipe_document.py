@@ -13,6 +13,8 @@ import yaml
 from evalkit.errors import RecipeError
 
 KeyPath = tuple[str | int, ...]
+# A list in which `{}` changes nothing: an entry beyond its end can be set all the same.
+_PADDED = "per_iteration"
 # Source: YAML 1.2.2, sections 7.3.1 and 7.3.2; a quote is doubled, or escaped.
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 
@@ -144,7 +146,10 @@ def _begins_value(before: str, depth: int) -> bool:
 def _put(data: Any, key: KeyPath, value: Any) -> None:
     target = data
     for part, following in pairwise(key):
-        target = _section(target, part, [] if following == 0 else {})
+        listed = following == 0 or (part == _PADDED and isinstance(following, int))
+        target = _section(target, part, [] if listed else {})
+        if part == _PADDED and isinstance(target, list) and isinstance(following, int):
+            target += [{} for _ in range(following + 1 - len(target))]
     last = key[-1]
     if isinstance(target, list) and last == len(target):
         target.append(value)

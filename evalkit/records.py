@@ -8,7 +8,6 @@ import dataclasses
 import json
 import types
 import typing
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -78,6 +77,7 @@ class Response:
 class PromptGroup:
     """One prompt with its K responses and what was found out about them.
 
+    seed: that the responses were sampled with; None where none were.
     pair_logits: K x K; entry [i][j] is the judge's logit that response i beats
         j when i is shown first; the diagonal is 0; None where the judge failed.
     pair_probs: K x K; estimated probability that response i beats j, order bias removed.
@@ -90,6 +90,7 @@ class PromptGroup:
     pair_logits: tuple[tuple[float | None, ...], ...] | None = None
     pair_probs: tuple[tuple[float | None, ...], ...] | None = None
     win_probs: tuple[float, ...] | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class TrainingExample:
     targets: one number per continuation, whose meaning is the method's own
         (SPPO: win probability; pair methods: 1 for chosen, 0 for rejected).
     finish_reasons: how each continuation ended; `gold` ones were not sampled by the policy.
+    truncated: which continuations were cut to the length limit; None where none was.
     reference_logps: summed log-probability (nats) of each continuation under
         the reference, None until the reference pass has run.
     reference_token_logps: the same token by token, one float32 array per continuation.
@@ -110,7 +112,8 @@ class TrainingExample:
     targets: tuple[float, ...]
     finish_reasons: tuple[FinishReason, ...]
     reference_logps: tuple[float, ...] | None = None
-    reference_token_logps: tuple["array[float]", ...] | None = None
+    reference_token_logps: tuple[Sequence[float], ...] | None = None
+    truncated: tuple[bool, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,7 @@ def _own(kind: str) -> frozenset[str]:
     return frozenset(file.stem for file in files)
 
 
+@cache
 def _foreign(kind: str) -> dict[str, EntryPoint]:
     points = entry_points(group=f"evalkit.{kind}")
     return {_plain(p.name): p for p in points if _plain(p.name) not in _own(kind)}

@@ -1,9 +1,10 @@
-"""Opens the data that ships with evalkit: `templates/` and `leaderboards/`."""
+"""Opens the data that ships with evalkit: `templates/`, `leaderboards/`, launch configs."""
 
 import hashlib
 from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from evalkit.errors import PrerequisiteError
 
@@ -22,8 +23,14 @@ def leaderboard(name: str) -> str:
     return _read("leaderboards", name)
 
 
+def launch_config(name: str) -> Path:
+    """The accelerate config `trainers/launch/<name>.yaml`, with the errors of `template`."""
+    _read("trainers/launch", f"{name}.yaml")
+    return Path(str(folder("trainers/launch").joinpath(f"{name}.yaml")))
+
+
 def folder(room: str) -> Traversable:
-    """The packaged folder `templates` or `leaderboards`."""
+    """The packaged folder `templates`, `leaderboards` or `trainers/launch`."""
     return files("evalkit").joinpath(room)
 
 

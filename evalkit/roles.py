@@ -186,11 +186,23 @@ class GenerationRequest(NamedTuple):
 
 
 class Engine(Plugin, ABC):
-    """Generates text with one checkpoint."""
+    """Generates text with one checkpoint at a time.
 
-    def attach(self, loaded: LoadedModel) -> Engine:
-        """Serves an already loaded model; returns the engine itself. Called once, before use."""
-        raise RecipeError(f"engine {type(self).__name__} cannot serve a model held in memory")
+    own_memory: whether it holds weights beside those that `open_model` gives it; where there is
+        one GPU, it then rests while others compute, and they while it does.
+    """
+
+    own_memory: ClassVar[bool] = False
+
+    @abstractmethod
+    def serve(self, checkpoint: Checkpoint, open_model: Callable[[], LoadedModel]) -> Engine:
+        """Makes this the checkpoint that is generated with; returns the engine itself.
+
+        Called before use, and again when another checkpoint is to be served. What takes long
+        waits until it is first needed.
+
+        open_model: loads the checkpoint into this process, for engines that compute in it.
+        """
 
     @property
     @abstractmethod
@@ -207,12 +219,25 @@ class Engine(Plugin, ABC):
         """Indices of the requests that are computed together, fixed by the request list alone."""
         return [[index] for index in range(len(requests))]
 
+    def stream(
+        self, batches: Sequence[Sequence[GenerationRequest]], sampling: Sampling
+    ) -> Iterator[tuple[int, list[tuple[Response, ...]]]]:
+        """Each batch's responses with its number, once they are whole; by default one by one.
+
+        For engines that begin with a batch while the last responses of another are still due.
+        """
+        for number, batch in enumerate(batches):
+            yield number, self.generate(batch, sampling, lambda done, total, note="": None)
+
     def identity(self) -> Mapping[str, Any]:
         """Name, version, dtype and attention kernel: for provenance."""
         return {}
 
+    def rest(self) -> None:
+        """Gives memory back until it is asked to generate again."""
+
     def close(self) -> None:
-        """Frees what the engine holds (a server, GPU memory)."""
+        """Ends what the engine runs (a server)."""
 
 
 class PairRequest(NamedTuple):
@@ -234,14 +259,29 @@ class Verdict(NamedTuple):
     """A judge's answer. `value` is None when there is none, and `reason` says why.
 
     value: of a pair, the logit that `first` beats `second`; of a rating, 1 to 10.
+    cut: whether the judge saw less than it was given, as prompt or responses were too long for it.
     """
 
     value: float | None
     reason: str = ""
+    cut: bool = False
+
+
+Averaged = Literal["logits", "probabilities"]
 
 
 class Judge(Plugin, ABC):
-    """Compares or rates responses. Failed judgements are Verdicts without a value."""
+    """Compares or rates responses. Failed judgements are Verdicts without a value.
+
+    own_memory: whether it holds a model on this machine; where there is one GPU, others then
+        rest while it judges.
+    averaged: what of a pair's two orders is averaged to take its order bias out. Log-odds that may
+        be certain, as those of a language model's answers, outweigh any doubt of the other order:
+        of them, it is probabilities.
+    """
+
+    own_memory: ClassVar[bool] = False
+    averaged: Averaged = "logits"
 
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
@@ -353,13 +393,18 @@ class Benchmark(Plugin, ABC):
 
 
 class DataNeeds(NamedTuple):
-    """What a method must be given: gold responses, own samples (and how many), judged pairs."""
+    """What a method must be given: gold responses, own samples (and how many), judged pairs.
+
+    earlier: whose groups it trains on beside this iteration's, of the same stage: none, those of
+        the previous iteration, or all.
+    """
 
     gold: bool = False
     rejected: bool = False
     samples: int = 0
     judge: bool = False
     reference: bool = True
+    earlier: Literal["none", "previous", "all"] = "none"
 
 
 class Examples(NamedTuple):
@@ -383,11 +428,30 @@ class LogpBatch(NamedTuple):
     n_tokens_N: Tensor
 
 
+class Statistic(Protocol):
+    """Something worth watching, kept as sums: they add up over parts of a batch and over ranks.
+
+    `evalkit.trainers.watching` has means and correlations.
+    """
+
+    def sums(self) -> torch.Tensor:
+        """The sums of this part of a batch: one dimension, float64, detached."""
+        ...
+
+    @staticmethod
+    def value(sums: Sequence[float]) -> float | None:
+        """What the added-up sums say; None where they say nothing (a mean of no items)."""
+        ...
+
+
 class MethodLoss(NamedTuple):
-    """A scalar loss to minimise (mean over the batch), and detached scalars worth watching."""
+    """A scalar loss to minimise (mean over the batch), and what is worth watching beside it.
+
+    metrics: for every batch the same names, whatever is in it.
+    """
 
     loss: torch.Tensor
-    metrics: dict[str, torch.Tensor]
+    metrics: Mapping[str, Statistic]
 
 
 class Method(Plugin, ABC):
@@ -406,7 +470,10 @@ class Method(Plugin, ABC):
 
     @abstractmethod
     def examples(self, groups: Sequence[PromptGroup], earlier: Sequence[PromptGroup]) -> Examples:
-        """Training examples from this iteration's groups and those of the iteration before."""
+        """Training examples of this iteration's groups, and of `earlier` ones as `needs` says.
+
+        earlier: oldest first; empty in a stage's first iteration.
+        """
 
     @abstractmethod
     def loss(self, batch: LogpBatch) -> MethodLoss:

@@ -4,8 +4,11 @@ run/
   recipe.yaml           the resolved recipe
   steps/NAME/           what the step made, and receipt.json written last
   steps/NAME.partial/   a step that was cut off; its next attempt goes on in it
+  cache/NAME/           what a training step keeps for attempts with other settings
   plan.json             names and titles of all its steps, in order
+  lineage.json          which data, reference and settings made each checkpoint
   publication/          how far each repository has come on a Hub
+  logs/STEP/            event files of the trackers that training reported to (`--report-to`)
   run_facts.json        times and host; these and commit ids are all that differs between equal runs
 """
 
@@ -27,8 +30,10 @@ from evalkit.records import dumps, from_json
 T = TypeVar("T")
 RECEIPT = "receipt.json"
 RECIPE, PLAN, FACTS = "recipe.yaml", "plan.json", "run_facts.json"
-STEPS, PUBLICATION, LOCK = "steps", "publication", ".lock"
-OWN = {RECIPE, PLAN, FACTS, STEPS, PUBLICATION, LOCK}
+LINEAGE = "lineage.json"
+STEPS, CACHE, PUBLICATION, LOGS = "steps", "cache", "publication", "logs"
+LOCK = ".lock"
+OWN = {RECIPE, PLAN, FACTS, LINEAGE, STEPS, CACHE, PUBLICATION, LOGS, LOCK}
 PARTIAL, REPLACED = ".partial", ".replaced"
 MARK = "fingerprint"  # of the attempt that a working folder belongs to
 SCRATCH = "scratch"  # journals and checkpoints of an attempt: removed once the receipt is written
@@ -59,6 +64,10 @@ class RunDir:
     def folder(self, step: str) -> Path:
         """Where a finished step lies."""
         return self.steps / step
+
+    def cache(self, step: str) -> Path:
+        """Where a step keeps what outlives its attempts; it may be removed at any time."""
+        return self.path / CACHE / step
 
     def receipt(self, step: str) -> Receipt | None:
         """The receipt of a finished step, None if it is not finished."""

@@ -164,7 +164,20 @@ def sign_flip_p_value(
     return (1 + extreme) / (1 + draws)
 
 
-def compare(a: ResultSet, b: ResultSet, task: str, metric: str, seed: int) -> Comparison:
+def holm_confidences(p_values: Sequence[float], confidence: float = 0.95) -> list[float]:
+    """How confident each of several intervals must be, so that all hold together at `confidence`.
+
+    Step-down: where the smallest p-value's interval holds 0, no later one says anything.
+    Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    tests_left = {index: len(order) - rank for rank, index in enumerate(order)}
+    return [1 - (1 - confidence) / tests_left[index] for index in range(len(order))]
+
+
+def compare(
+    a: ResultSet, b: ResultSet, task: str, metric: str, seed: int, confidence: float = 0.95
+) -> Comparison:
     """The paired difference `b - a` of one score over the items both results hold.
 
     The p-value is McNemar's exact one where items are right or wrong, else a sign-flip test's.
@@ -182,7 +195,7 @@ def compare(a: ResultSet, b: ResultSet, task: str, metric: str, seed: int) -> Co
         )
     values_a = np.array([items_a[item] for item in shared])
     values_b = np.array([items_b[item] for item in shared])
-    difference = paired_bootstrap(values_a, values_b, seed)
+    difference = paired_bootstrap(values_a, values_b, seed, confidence=confidence)
     right = _right_value(values_a, values_b)
     if right is None:
         p_value, test = sign_flip_p_value(values_b - values_a, seed), "sign-flip p"
@@ -207,14 +220,17 @@ def compare(a: ResultSet, b: ResultSet, task: str, metric: str, seed: int) -> Co
     )
 
 
-def comparable(a: ResultSet, b: ResultSet) -> list[tuple[str, str]]:
+def comparable(a: ResultSet, b: ResultSet, metric: str | None = None) -> list[tuple[str, str]]:
     """(task, metric) of each task's first score, where both results hold samples of it.
+
+    metric: takes each task's score of this name in place of its first.
 
     Groups of tasks have scores but no samples of their own, and are left out.
     """
     headlines: dict[str, str] = {}
     for score in a.scores:
-        headlines.setdefault(score.task, score.metric)
+        if metric in (None, score.metric):
+            headlines.setdefault(score.task, score.metric)
     return [pair for pair in headlines.items() if _items(a, *pair) and _items(b, *pair)]
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Optimizer = Literal["adamw_torch", "rmsprop", "sgd", "adafactor"]
 Schedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["float32", "bfloat16"]
+BasePrecision = Literal["float32", "bfloat16", "nf4"]
 Layout = Literal["auto", "tree", "cache", "packed", "padded"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -32,11 +33,15 @@ class Adapter(BaseModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="of the adapter's input; 0 keeps log-ratios free of noise"
     )
-    target_modules: tuple[str, ...] | Literal["all-linear"] = Field(
-        "all-linear", description="names of the layers that get an update"
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all-linear"] = Field(
+        "all-linear",
+        description="names of the layers that get an update, as the last part of their whole names;"
+        " all-linear is every linear layer but the head",
     )
-    base_precision: Literal["float32", "bfloat16", "nf4"] = Field(
-        "bfloat16", description="of the frozen weights while training; nf4 is QLoRA's 4-bit"
+    base_precision: BasePrecision | None = Field(
+        None,
+        description="of the frozen weights while training, nf4 being QLoRA's 4-bit; default that"
+        " of the forward pass",
     )
     previous: Literal["merged", "frozen"] = Field(
         "merged",
@@ -93,7 +98,8 @@ class TrainingSettings(BaseModel):
     )
     optimizer_state: Literal["fresh", "kept"] = Field(
         "fresh",
-        description="kept: an iteration goes on with the optimizer's moments of the one before",
+        description="kept: an iteration goes on with the optimizer's moments of the one before, and"
+        " leaves its own beside its checkpoint (for adamw_torch 8 bytes a trained parameter)",
     )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass to save memory"
@@ -102,6 +108,12 @@ class TrainingSettings(BaseModel):
         None, description="optimizer steps between resumable checkpoints; default none"
     )
     log_steps: PositiveInt = Field(1, description="optimizer steps between lines of metrics")
+
+    @property
+    def base_precision(self) -> BasePrecision:
+        """Of the weights that an adapter leaves as they are."""
+        own = self.adapter.base_precision if self.adapter else None
+        return own or self.precision
 
     @property
     def epochs(self) -> float:
@@ -125,5 +137,27 @@ class TrainingSettings(BaseModel):
             raise ValueError(
                 f"save_steps {self.save_steps} is not a multiple of log_steps {self.log_steps}:"
                 " change one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _adapter_that_can_be(self) -> Self:
+        if self.adapter is None:
+            return self
+        if self.base_precision == "bfloat16" and self.precision == "float32":
+            raise ValueError(
+                "adapter.base_precision bfloat16 cannot give a forward pass in float32:"
+                " make 'precision' bfloat16, or adapter.base_precision float32"
+            )
+        if self.adapter.previous == "frozen" and self.adapter.dropout:
+            # What it drops would be missing from the policy only: log-ratios would start off 0.
+            raise ValueError(
+                "adapter.dropout keeps the policy from starting at its reference where an adapter"
+                " goes on training (previous frozen): make it 0, or adapter.previous merged"
+            )
+        if self.adapter.previous == "merged" and self.optimizer_state == "kept":
+            raise ValueError(
+                "optimizer_state kept has no use where each iteration trains a new adapter"
+                " (previous merged): make it fresh, or adapter.previous frozen"
             )
         return self

@@ -127,7 +127,7 @@ def evalkit(arguments: argparse.Namespace, data: list[Group], work: Path) -> dic
         ready.extend(reference_logps(examples, arguments.model_folder, settings, 0, _quiet))
 
     setup_s = Meter(arguments.device).seconds(score)
-    model = training_model(arguments.model_folder, settings)
+    model = training_model(arguments.model_folder, settings, examples=examples)
     meter = Meter(arguments.device)
     trainer = MethodTrainer(model, method, ready, settings, work, 0, _quiet)
     train_s = meter.seconds(trainer.train)

@@ -9,7 +9,8 @@ from typing import Any
 
 from evalkit import frontmatter
 from evalkit.cards import build_card
-from evalkit.family import Family, Member, ModelFacts, TrainingFacts, VariantFacts
+from evalkit.family import Family, GateFacts, Member, ModelFacts, TrainingFacts, VariantFacts
+from evalkit.judging_stats import PreferenceStats
 from evalkit.records import Checkpoint, Comparison, ResultSet, Score
 
 HARNESS = "lm-eval 0.4.13"
@@ -120,6 +121,7 @@ def _member(name: str, kind: Any, exact: float, **details: Any) -> Member:
         model=ModelFacts("LlamaForCausalLM", 912_384, 8192, 3_655_112, 3_145_728),
         results=_results(name, exact),
         training=training,
+        gate=GateFacts("better", 5, 0.95, told=True) if training else None,
         superseded_by="iter2" if name == "iter1" else None,
         **details,
     )
@@ -148,6 +150,27 @@ def _variant(
     )
 
 
+# Every figure of a PreferenceStats, one of them unknown.
+JUDGING = PreferenceStats(
+    verdicts=29_120,
+    missing=8,
+    cut_verdicts=40,
+    order_bias=0.0312,
+    order_bias_abs=0.21,
+    order_flips=0.0575,
+    ties=120,
+    tie_rate=0.00825,
+    duplicate_responses=410,
+    duplicate_rate=0.0547,
+    cyclic_triples=0.013,
+    score_spread=3.4,
+    best_win_prob=0.78,
+    worst_win_prob=0.21,
+    length_score_correlation=None,
+    unjudged_prompts=3,
+)._asdict()
+
+
 def _training(iteration: int) -> TrainingFacts:
     return TrainingFacts(
         method="sppo",
@@ -159,7 +182,11 @@ def _training(iteration: int) -> TrainingFacts:
         sampling={"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 24},
         dropped={"all responses tie": 36, "unjudged": 2 + iteration},
         judge=JUDGE,
-        facts={"responses": 7500, "mean_response_tokens": 6.25, "order_bias": 0.0},
+        trained_on=({"iteration": f"iter{iteration}", "prompts": 1500, "digest": "b" * 64},),
+        facts={
+            "sampling": {"responses": 7500, "mean_response_tokens": 6.25, "unfinished": 12},
+            "judging": JUDGING,
+        },
     )
 
 

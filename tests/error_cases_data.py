@@ -40,9 +40,8 @@ def _prompts(
 
 def _method(name: str, method: str, *rows: dict[str, Any]) -> Case:
     case = _prompts(name, _lines(*rows))
-    return Case(
-        name, case.command, {**case.edits, "{name: sppo, samples: 2}": method}, case.prepare
-    )
+    edits = {**case.edits, "{name: sppo, samples: 2}": method, "    judge: rule\n": ""}
+    return Case(name, case.command, edits, case.prepare)
 
 
 def _measured(name: str, old: str, new: str, file: str = "", content: str = "") -> Case:
@@ -88,6 +87,7 @@ FILES = [
 NEEDS = [
     Case("too-few-prompts", "train mine.yaml", {"count: 8": "count: 6"}),
     Case("judge-missing", "train mine.yaml", {"    judge: rule\n": ""}),
+    Case("judge-without-use", "train mine.yaml", {"{name: sppo, samples: 2}": "spin"}),
     Case(
         "evaluation-judge-missing", "evaluate mine.yaml", {"\n  judge: rule\n  bench": "\n  bench"}
     ),

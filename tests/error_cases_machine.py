@@ -133,6 +133,12 @@ PACKAGES = [
     Case("no-llmcompressor", "quantize mine.yaml", prepare=_without("llmcompressor")),
     Case("no-lm-eval", "evaluate mine.yaml", prepare=_without("lm_eval")),
     Case("no-huggingface-hub", prepare=_without("starlette")),
+    Case(
+        "no-tensorboard",
+        "train mine.yaml --report-to tensorboard",
+        prepare=_without("tensorboard"),
+    ),
+    Case("unknown-tracker", "train mine.yaml --report-to tensorbord", code=2),
     Case("no-server-packages", "hub serve", prepare=_without("uvicorn"), may_leave=("hub/*",)),
 ]
 FOLDERS = [
@@ -145,7 +151,7 @@ FOLDERS = [
     Case(
         "disk-full-on-the-way",
         "train mine.yaml --out small/run",
-        {"{name: sppo, samples: 2}": "sft"},
+        {"{name: sppo, samples: 2}": "sft", "    judge: rule\n": ""},
         prepare=_disk_that_fills,
         may_leave=("small/run/*",),
     ),

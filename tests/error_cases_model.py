@@ -15,6 +15,12 @@ ONE_TURN_ONLY = (
     "{{ bos_token }}{% for m in messages %}{{ m.content }}"
     "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
 )
+WITHOUT_BOS = (
+    "{% for m in messages %}{{ '<|' ~ m.role ~ '|>' ~ m.content }}"
+    "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+BOS_LEFT_OUT = "{model: base, without_bos: true}"
 CHAT = {
     "messages": [
         {"role": "user", "content": "Hello."},
@@ -79,6 +85,27 @@ def _missing_shard(desk: Desk) -> None:
     _content("model.safetensors.index.json", json.dumps(index))(desk)
 
 
+def _begins_text_with_bos(desk: Desk) -> None:
+    """As zephyr's does: the tokenizer puts BOS before plain text, and the template nowhere."""
+    _template(WITHOUT_BOS)(desk)
+    tokenizer = json.loads((desk.path / "base" / "tokenizer.json").read_text())
+    bos = {"id": "<|bos|>", "ids": [0], "tokens": ["<|bos|>"]}
+    assert tokenizer["added_tokens"][0]["content"] == bos["id"]
+    parts = [
+        {"SpecialToken": {"id": bos["id"], "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+    ]
+    desk.edit_json(
+        "tokenizer.json",
+        post_processor={
+            "type": "TemplateProcessing",
+            "single": parts,
+            "pair": [*parts, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {bos["id"]: bos},
+        },
+    )
+
+
 def _one_turn_only(desk: Desk) -> None:
     _template(ONE_TURN_ONLY)(desk)
     desk.write("chats.jsonl", json.dumps(CHAT) + "\n")
@@ -116,6 +143,8 @@ BASES = [
     Case("base-without-tokenizer", TRAIN, prepare=_removed("tokenizer*")),
     Case("base-tokenizer-damaged", TRAIN, prepare=_content("tokenizer.json", "{}")),
     Case("template-doubles-bos", TRAIN, prepare=_template(BOS_TWICE)),
+    Case("template-leaves-out-bos", TRAIN, prepare=_begins_text_with_bos),
+    Case("template-writes-bos-all-the-same", TRAIN, {"{model: base}": BOS_LEFT_OUT}),
     Case("template-is-no-jinja", TRAIN, prepare=_template("{% for m in messages %}")),
     Case("template-refuses-the-roles", TRAIN, prepare=_one_turn_only),
     Case(
@@ -159,4 +188,24 @@ FILES = [
         "from evalkit import roles\nclass Mine(roles.Judge):\n    pass\nPLUGIN = Mine\n",
     ),
 ]
-CASES = [*BASES, *SCHEMES, *FILES]
+_JUDGE = "    judge: rule"
+JUDGES = [
+    Case(
+        "reward-model-without-head", TRAIN, {_JUDGE: "    judge: {name: reward_model, model: base}"}
+    ),
+    Case(
+        "reward-model-with-several-labels",
+        TRAIN,
+        {_JUDGE: "    judge: {name: reward_model, model: base}"},
+        prepare=_config(
+            architectures=["LlamaForSequenceClassification"], id2label={"0": "bad", "1": "good"}
+        ),
+    ),
+    Case(
+        "reward-model-shorter-than-asked",
+        TRAIN,
+        {_JUDGE: "    judge: {name: reward_model, model: base, max_length: 100000}"},
+        prepare=_config(architectures=["LlamaForSequenceClassification"], id2label={"0": "good"}),
+    ),
+]
+CASES = [*BASES, *SCHEMES, *JUDGES, *FILES]

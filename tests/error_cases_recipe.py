@@ -10,6 +10,27 @@ def _text(name: str, content: str | bytes) -> "object":
     return prepare
 
 
+def _per_iteration(second: str) -> dict[str, str]:
+    """What is different in the second iteration."""
+    return {"iterations: 2": f"iterations: 2\n    per_iteration:\n      - {{}}\n      - {second}"}
+
+
+def _training(settings: str) -> dict[str, str]:
+    return {"training: {": f"training: {{{settings}, "}
+
+
+def _gate(options: str) -> dict[str, str]:
+    return {"iterations: 2": f"iterations: 2\n    gate: {{{options}}}"}
+
+
+EVALUATION = """\
+evaluation:
+  judge: rule
+  benchmarks:
+    - {name: lm_eval_tasks, tasks: [pocket_exact], include_path: pocket, limit: 4}
+    - {name: alpaca_eval, instructions: {name: pocket, split: open, count: 4}}
+    - {name: mt_bench, questions: {name: pocket, split: two_turn, count: 4}}
+"""
 PLUGINS = [
     Case("unknown-method", edits={"name: sppo": "name: sspo"}),
     Case("unknown-judge", edits={"    judge: rule": "    judge: rulle"}),
@@ -67,7 +88,38 @@ KEYS = [
     Case("base-twice", edits={"{model: base}": "{model: base, builder: pocket}"}),
     Case("base-not-given", edits={"{model: base}": "{revision: main}"}),
     Case("scheme-twice", edits={"[w4a16_rtn]": "[w4a16_rtn, w4a16-rtn]"}),
-    Case("continues-nothing", edits={"iterations: 2": "iterations: 2\n    continues: true"}),
+    Case("iteration-with-unknown-key", edits=_per_iteration("{training: {batchsize: 3}}")),
+    Case(
+        "iteration-with-too-large-a-value", edits=_per_iteration("{training: {learning_rate: 3}}")
+    ),
+    Case("iteration-with-unknown-option", edits=_per_iteration("{method: {etta: 2}}")),
+    Case("iteration-with-another-method", edits=_per_iteration("{method: spin}")),
+    Case("iteration-changes-the-stage", edits=_per_iteration("{iterations: 3}")),
+    Case("iteration-of-too-few-prompts", edits=_per_iteration("{prompts: {count: 3}}")),
+    Case("more-entries-than-iterations", edits=_per_iteration("{}\n      - {}")),
+    Case("adapter-of-unknown-layer", edits=_training("adapter: {target_modules: [q_prj, v_proj]}")),
+    Case(
+        "adapter-that-cannot-go-on",
+        edits={
+            **_training("adapter: {rank: 4, previous: frozen}"),
+            **_per_iteration("{training: {adapter: {rank: 8}}}"),
+        },
+    ),
+    Case(
+        "optimizer-that-was-not-kept",
+        edits=_per_iteration("{training: {optimizer_state: kept, optimizer: sgd}}"),
+    ),
+    Case(
+        "optimizer-kept-of-a-merged-adapter",
+        edits=_training("optimizer_state: kept, adapter: {}"),
+    ),
+    Case("gate-of-unknown-benchmark", edits=_gate("benchmarks: [alpacaeval]")),
+    Case("gate-of-unknown-action", edits=_gate("action: halt")),
+    Case(
+        "gate-stops-without-benchmarks",
+        "train mine.yaml",
+        edits={**_gate("action: stop"), EVALUATION: ""},
+    ),
     Case("name-with-a-blank", edits={"name: Plain": "name: My Plain"}),
     Case("name-too-long", edits={"name: Plain": "name: " + "x" * 97}),
     Case("namespace-with-a-slash", edits={"namespace: me": "namespace: me/mine"}),
@@ -93,4 +145,20 @@ TYPED = [
     Case("flag-of-unknown-choice", "train mine.yaml --children maybe", code=2),
     Case("unknown-kind", "list judgs"),
 ]
-CASES = [*PLUGINS, *YAML, *KEYS, *TYPED]
+_JUDGE = "    judge: rule"
+COMPAT = [
+    Case(
+        "compat-of-another-method",
+        edits={"name: sppo, samples: 2": "name: dpo", _JUDGE: f"{_JUDGE}\n    compat: released"},
+    ),
+    Case(
+        "compat-against-preferences",
+        edits={
+            _JUDGE: f"{_JUDGE}\n    compat: released\n    preferences: {{aggregation: pairwise}}"
+        },
+    ),
+    Case(
+        "max-prompt-length-without-compat", edits={_JUDGE: f"{_JUDGE}\n    max_prompt_length: 512"}
+    ),
+]
+CASES = [*PLUGINS, *YAML, *KEYS, *TYPED, *COMPAT]

@@ -13,8 +13,8 @@ from typing import NamedTuple
 FLOORS: dict[int, str] = {
     0: "__init__ errors",
     1: (
-        "family field_errors fields fingerprint preferences recipe recipe_document recipe_file "
-        "records roles training_settings yaml_file"
+        "family field_errors fields fingerprint judging_stats preferences recipe recipe_document "
+        "recipe_file records roles stages training_settings yaml_file"
     ),
     2: (
         "chat_client checkpoint_files console durable fetching frontmatter journal leaderboard "

@@ -12,17 +12,10 @@ from pydantic import BaseModel
 from evalkit import registry
 from evalkit.fields import FieldText, describe, model_of
 from evalkit.preferences import PreferenceOptions
-from evalkit.recipe import (
-    Base,
-    Card,
-    Evaluation,
-    Publish,
-    Recipe,
-    SamplingSection,
-    Stage,
-)
+from evalkit.recipe import Base, Card, Evaluation, Publish, Recipe
 from evalkit.roles import PluginRef
-from evalkit.training_settings import TrainingSettings
+from evalkit.stages import Gate, SamplingSection, Stage
+from evalkit.training_settings import Adapter, TrainingSettings
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "recipe.md"
@@ -75,6 +68,14 @@ stages:
     iterations: 3
     prompts: {name: file, path: answered.jsonl}
     reuse_prompts: true
+    per_iteration:
+      - {}
+      - training: {learning_rate: 1.0e-7}
+      - training: {learning_rate: 1.0e-7}
+        method: {beta: 5.0}
+"""),
+    Section("Gate", "stages[].gate", Gate, """\
+gate: {action: stop, benchmarks: [alpaca_eval], require: better}
 """),
     Section("Sampling", "stages[].sampling", SamplingSection, """\
 sampling: {temperature: 0.7, top_p: 0.9, max_new_tokens: 2048}
@@ -89,6 +90,9 @@ training:
   micro_batch_size: 8
   precision: bfloat16
   gradient_checkpointing: true
+"""),
+    Section("Adapter", "stages[].training.adapter", Adapter, """\
+adapter: {rank: 32, alpha: 64, base_precision: nf4}
 """),
     Section("Evaluation", "evaluation", Evaluation, """\
 evaluation:

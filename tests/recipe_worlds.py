@@ -110,7 +110,8 @@ def make_world(recipe: str, folder: Path, pair_rm: Path, judge_url: str) -> Worl
     """
     plan = yaml.safe_load((RECIPES / f"{recipe}.yaml").read_text("utf-8"))
     base = write_base(BASE_OF[recipe], folder / "base")
-    values: dict[str, Any] = {"base": {"model": str(base)}, "publish.endpoint": "local"}
+    own = {key: plan["base"][key] for key in ("without_bos",) if key in plan["base"]}
+    values: dict[str, Any] = {"base": {"model": str(base), **own}, "publish.endpoint": "local"}
     values |= _judge(plan["evaluation"]["judge"]["name"], folder, pair_rm, judge_url)
     for number, stage in enumerate(plan["stages"]):
         values |= dict(_stage(recipe, number, stage, folder, pair_rm))
@@ -139,12 +140,14 @@ def _judge(name: str, folder: Path, pair_rm: Path, url: str) -> dict[str, Any]:
 def _stage(
     recipe: str, number: int, stage: Mapping[str, Any], folder: Path, pair_rm: Path
 ) -> Iterator[tuple[str, Any]]:
-    key, count = f"stages.{number}", PROMPTS * stage.get("iterations", 1)
-    plays_on = "judge" not in stage  # SPIN and SFT keep to the same prompts, SPPO takes new ones
-    file = folder / f"prompts-{0 if plays_on else number}.jsonl"
-    _write_rows(file, [_prompt(recipe, (0 if plays_on else number), i) for i in range(count)])
-    yield f"{key}.prompts", {"name": SOURCE, "path": str(file)}
-    if "prompts_per_iteration" in stage:
+    key, takes_a_part = f"stages.{number}", "prompts_per_iteration" in stage
+    count = PROMPTS * (stage["iterations"] if takes_a_part else 1)
+    yield f"{key}.prompts", _source(recipe, 0, count, folder)
+    for iteration, changes in enumerate(stage.get("per_iteration", ())):
+        if "prompts" in changes:
+            source = _source(recipe, iteration, count, folder)
+            yield f"{key}.per_iteration.{iteration}.prompts", source
+    if takes_a_part:
         yield f"{key}.prompts_per_iteration", PROMPTS
     if "judge" in stage:
         yield f"{key}.judge.model", str(pair_rm)
@@ -154,6 +157,12 @@ def _stage(
     yield f"{key}.training.batch_size", 2
     yield f"{key}.training.micro_batch_size", 2
     yield f"{key}.training.log_steps", 1
+
+
+def _source(recipe: str, part: int, count: int, folder: Path) -> dict[str, str]:
+    file = folder / f"prompts-{part}.jsonl"
+    _write_rows(file, [_prompt(recipe, part, number) for number in range(count)])
+    return {"name": SOURCE, "path": str(file)}
 
 
 def _benchmark(key: str, options: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Any]]:

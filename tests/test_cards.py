@@ -21,7 +21,7 @@ from markdown_it import MarkdownIt
 
 from evalkit import frontmatter
 from evalkit.errors import CardError
-from evalkit.family import Family
+from evalkit.family import Family, GateFacts, GateOutcome
 from evalkit.records import Comparison, Score, from_json, to_json
 
 READER = MarkdownIt("commonmark").enable("table")
@@ -213,6 +213,36 @@ def test_comparisons_in_words() -> None:
     assert "better on Pocket exact: exact match (+18.3 [13.1, 23.4] points)" in text
     assert "worse on Pocket choice: normalized accuracy (−4.0 [−7.0, −1.0] points)" in text
     assert "no significant difference on Pocket exact" in card(family, "iter2-fp8_dynamic")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        ("better", "**Better than [Pocket-SPPO-Iter1]"),
+        ("no significant difference", "**No significant gain over [Pocket-SPPO-Iter1]"),
+        ("worse", "**Significantly worse than [Pocket-SPPO-Iter1]"),
+        ("not compared", "**Not compared with [Pocket-SPPO-Iter1]"),
+    ],
+)
+def test_the_gate_is_told_where_it_is_to_be(outcome: GateOutcome, said: str) -> None:
+    facts = GateFacts(outcome, 3, 0.9, told=True)
+    text = card(changed(pocket_family(), "iter2", gate=facts), "iter2")
+    assert said in text
+    assert ("90 % confidence in 3 comparisons together" in text) == (outcome != "not compared")
+    assert said not in card(
+        changed(pocket_family(), "iter2", gate=replace(facts, told=False)), "iter2"
+    )
+
+
+def test_what_each_iteration_saw_is_told() -> None:
+    family = pocket_family()
+    facts = family.member("iter2").training
+    assert facts is not None
+    earlier = {"iteration": "iter1", "prompts": 20_000, "digest": "c" * 64}
+    facts = replace(facts, trained_on=(earlier, *facts.trained_on))
+    text = card(changed(family, "iter2", training=facts), "iter2")
+    assert "| `aaaaaaaaaaaa` | iter1 (20,000), iter2 (1,500) |" in text
+    assert "[`lineage.json`](lineage.json)" in text
 
 
 def test_lower_is_better_where_it_is() -> None:

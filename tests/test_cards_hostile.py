@@ -90,6 +90,9 @@ def test_no_path_or_host_of_this_machine() -> None:
     assert portable({"a": ["/home/me/x.json", "~/y", "C:\\z\\w"]}) == {
         "a": ["…/x.json", "…/y", "…/w"]
     }
+    blanks = ["/data/my models/x.jsonl", "/srv/models/", "file:///opt/a b", "C:\\My Data\\z"]
+    assert portable(blanks) == ["…/x.jsonl", "…/models", "…/a b", "…/z"]
+    assert portable(["/no_think now", "/"]) == ["/no_think now", "/"]
     assert portable("http://127.0.0.1:8000/v1") == "http://…/v1"
     assert portable("http://judge-box:8000") == "http://…"
     assert portable("https://api.openai.com/v1") == "https://api.openai.com/v1"

@@ -15,6 +15,7 @@ from evalkit.cli.app import CONTEXT, echo_json
 ROOT = Path(__file__).parent.parent
 RECIPE_FLAGS = {
     "--out", "--set", "--until", "--redo", "--dry-run", "--hub-root", "--replace", "--children",
+    "--report-to", "--launch", "--processes",
     "--json",
 }  # fmt: skip
 MEASURING = {"--benchmark", "--judge", "--engine", "--revision"}
@@ -193,7 +194,7 @@ def test_too_few_prompts_are_told_before_any_work(
     file = _recipe(tmp_path, count=("split: self_play, count: 96", "split: self_play, count: 90"))
     code, said = _failing(capsys, "train", str(file), "--out", str(tmp_path / "run"))
     assert code == 1
-    assert "need 96" in said
+    assert "takes prompts 49 to 96, but pocket has 90" in said
     assert "prompts_per_iteration" in said
 
 

@@ -46,6 +46,7 @@ def _told(done: subprocess.CompletedProcess[str]) -> str:
 def desk(tmp_path: Path, tiny_llama: Path) -> Path:
     """A folder with the plain recipe, trained by SFT, and its base."""
     text = RECIPE.read_text().replace("{name: sppo, samples: 2}", "sft")
+    text = text.replace("    judge: rule\n", "")
     (tmp_path / "mine.yaml").write_text(text)
     (tmp_path / "base").symlink_to(tiny_llama)
     return tmp_path

@@ -11,8 +11,9 @@ import pytest
 pytest.importorskip("huggingface_hub")
 pytest.importorskip("starlette")
 
+from evalkit import registry
 from evalkit.errors import PrerequisiteError, RecipeError
-from evalkit.fetching import check_model, fetch_model
+from evalkit.fetching import check_model, fetch_config, fetch_model
 from evalkit.hub.client import open_api
 from evalkit.hub.serve import Server, running
 
@@ -73,6 +74,21 @@ def test_without_a_hub_the_cache_is_asked(
         "the model org/other is not in this machine's cache, and the Hub cannot be reached"
     )
     assert hint == "connect, or bring it along: hf download org/other"
+
+
+def test_a_config_is_fetched_alone(hub: Server) -> None:
+    assert fetch_config(NAME, None).read_text() == "{}"
+    with open_api(hub.target()) as api:
+        api.create_repo("evalkit/empty", private=False)
+    with pytest.raises(RecipeError, match="evalkit/empty holds no config"):
+        fetch_config("evalkit/empty", None)
+    (problem,) = registry.load("judges", "reward_model")(_reward_options(NAME)).check()
+    assert problem.where == "model"
+    assert problem.message.startswith(f"{NAME} is no reward model")
+
+
+def _reward_options(model: str) -> Any:
+    return registry.load("judges", "reward_model").Options(model=model)
 
 
 def _refused(*args: Any, **kwargs: Any) -> None:

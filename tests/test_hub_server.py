@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -301,6 +302,24 @@ def test_pages_show_the_card_and_run_nothing(api: HfApi, repo: str, server: Serv
     assert 'href="javascript' not in page.text
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
     assert REPO in httpx.get(server.endpoint).text
+
+
+def test_pictures_beside_a_card_are_found_from_its_page(
+    api: HfApi, repo: str, server: Server
+) -> None:
+    card = "---\nlicense: mit\n---\n# Title\n\n[![curves](figures/a.png)](figures/a.svg)\n"
+    png = b"\x89PNG\r\n\x1a\n"
+    operations = [CommitOperationAdd("README.md", card.encode())]
+    operations += [CommitOperationAdd(f"figures/a.{end}", png) for end in ("png", "svg")]
+    api.create_commit(REPO, operations, commit_message="pictures")
+    page = httpx.get(f"{server.endpoint}/{REPO}")
+    base = re.search(r'<base href="([^"]+)">', page.text)
+    assert base is not None
+    assert '<img src="figures/a.png" alt="curves"' in page.text
+    picture = httpx.get(f"{server.endpoint}{base[1]}figures/a.png")
+    assert picture.content == png
+    assert picture.headers["content-type"] == "image/png"
+    assert "<base" not in httpx.get(server.endpoint).text
 
 
 def test_other_host_names_are_turned_away(server: Server) -> None:

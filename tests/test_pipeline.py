@@ -12,6 +12,8 @@ from evalkit import frontmatter
 from evalkit.family import Family, Member
 from evalkit.hub.serve import running
 from evalkit.pipeline.carding import read_family
+from evalkit.pipeline.groups import read_groups
+from evalkit.rundir import RunDir
 from evalkit.tables import family_table
 
 MEMBERS = ("Base", "Iter1", "Iter2", "Iter2-W4A16", "Iter2-FP8-Dynamic")
@@ -131,3 +133,27 @@ def test_no_step_leaves_a_trace_of_this_machine(micro_run: Path) -> None:
     for file in (micro_run / "run" / "steps").rglob("*"):
         if file.suffix in (".json", ".jsonl", ".md", ".yaml", ".csv"):
             assert str(micro_run) not in file.read_text("utf-8"), file
+
+
+@pytest.mark.parametrize("name", ["Iter1", "Iter2"])
+def test_what_judging_found_and_dropped_stands_in_receipt_and_card(
+    micro_run: Path, name: str
+) -> None:
+    run, step = RunDir(micro_run / "run"), name.lower()
+    judged, trained = run.receipt(f"{step}-judge"), run.receipt(f"{step}-train")
+    assert judged is not None
+    assert trained is not None
+    stats, dropped = judged.result["stats"], trained.result["dropped"]
+    assert trained.result["judging"] == stats
+    assert trained.result["examples"] + sum(dropped.values()) == _judged_prompts(run, step)
+    card = _card(micro_run, f"Micro-SPPO-{name}")
+    line = next(line for line in card.splitlines() if line.startswith("- dropped: "))
+    for reason, count in dropped.items():
+        assert f"{reason.replace('_', ' ')} {count}" in line
+    assert dropped
+    assert "- judging, logit gained by being shown first (mean): 0" in card
+    assert f"- judging, duplicate responses: {stats['duplicate_responses']}" in card
+
+
+def _judged_prompts(run: RunDir, step: str) -> int:
+    return len(read_groups(run.folder(f"{step}-judge")))

@@ -42,6 +42,25 @@ def test_a_missing_judge(tmp_path: Path) -> None:
     assert "sppo needs a judge" in _said(tmp_path, stages=_stage(judge=None))
 
 
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("spin", {"judge": "rule"}),
+        ("spin", {"preferences": {"temperature": 0.5}}),
+        ("sft", {"sampling": {"temperature": 0.3}}),
+        ({"name": "dpo", "samples": 4}, {"sampling": {"max_new_tokens": 9}}),
+    ],
+)
+def test_keys_that_would_change_nothing(tmp_path: Path, method: Any, changes: Any) -> None:
+    [micro] = _stage()
+    plain = {"method": method, "prompts": micro["prompts"]}
+    told = "so this would change nothing remove"
+    assert told not in _said(tmp_path, stages=[plain])
+    said = _said(tmp_path, stages=[plain | changes])
+    [key] = changes
+    assert f"stages.0.{key}" in said and f"{told} '{key}'" in said
+
+
 def test_gold_responses_that_the_data_lacks(tmp_path: Path) -> None:
     data = tmp_path / "prompts.jsonl"
     data.write_text(json.dumps({"prompt": "Hello?"}) + "\n")

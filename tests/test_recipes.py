@@ -12,6 +12,7 @@ from recipe_worlds import BASE_OF, RECIPES, evalkit
 from evalkit.errors import RecipeError
 from evalkit.recipe import Recipe
 from evalkit.recipe_file import read_recipe
+from evalkit.stages import Stage
 
 pytest.importorskip("lm_eval")
 pytest.importorskip("alpaca_eval")
@@ -33,6 +34,14 @@ PARTS = ("method:", "sampling:", "preferences:", "training:")
 
 def recipe(name: str, *overrides: str) -> Recipe:
     return read_recipe(RECIPES / f"{name}.yaml", overrides).recipe
+
+
+def each_iteration(name: str, *overrides: str) -> list[Stage]:
+    return [
+        stage.of_iteration(position)
+        for stage in recipe(name, *overrides).stages
+        for position in range(stage.iterations)
+    ]
 
 
 def test_every_recipe_is_executed_somewhere() -> None:
@@ -114,10 +123,10 @@ def test_every_value_of_the_evaluation_names_its_source(name: str) -> None:
 
 
 def test_zephyr_s_iterations_differ_as_published() -> None:
-    stages = recipe("zephyr-7b-spin").stages
+    stages = each_iteration("zephyr-7b-spin")
     assert [stage.training.learning_rate for stage in stages] == [5e-7, 5e-7, 1e-7, 1e-7]
     assert [stage.method.options["beta"] for stage in stages] == [0.1, 0.1, 0.1, 5.0]
-    assert [stage.continues for stage in stages] == [False, True, True, True]
+    assert {stage.method.options["accumulate"] for stage in stages} == {"previous"}
     assert {(stage.training.epochs, stage.training.schedule_epochs) for stage in stages} == {(2, 6)}
 
 
@@ -126,26 +135,31 @@ def test_zephyr_s_iterations_differ_as_published() -> None:
     [("mistral-7b-sppo", 18), ("llama-3-8b-sppo", 6), ("gemma-2-9b-sppo", 1)],
 )
 def test_sppo_stops_after_an_epoch_of_its_schedule(name: str, schedule_epochs: int) -> None:
-    stages = recipe(name).stages
+    stages = each_iteration(name)
     assert [stage.training.epochs for stage in stages] == [1, 1, 1]
     assert {stage.training.schedule_epochs for stage in stages} == {schedule_epochs}
     sets = [stage.prompts.options["dataset"] for stage in stages]
     assert sets == [f"UCLA-AGI/data-mistral-7b-instruct-sppo-iter{number}" for number in (1, 2, 3)]
 
 
+def test_an_override_reaches_one_iteration() -> None:
+    key = "stages.0.per_iteration.1.sampling.max_new_tokens"
+    stages = each_iteration("zephyr-7b-spin", f"{key}=7")
+    assert [stage.sampling.max_new_tokens for stage in stages] == [256, 7, 256, 256]
+    assert [stage.training.learning_rate for stage in stages] == [5e-7, 5e-7, 1e-7, 1e-7]
+
+
 def test_an_override_changes_one_place_even_where_an_alias_stands() -> None:
-    changed = recipe("zephyr-7b-spin", "stages.1.sampling.max_new_tokens=7")
-    assert [stage.sampling.max_new_tokens for stage in changed.stages] == [256, 7, 256, 256]
     changed = recipe("phi-2-spin-sft-spin", "stages.2.prompts.count=9")
     assert changed.stages[0].prompts.options["count"] == 50000
 
 
 def test_a_mistake_in_what_is_merged_in_is_told_where_it_stands(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    text = (RECIPES / "zephyr-7b-spin.yaml").read_text("utf-8")
+    text = (RECIPES / "phi-2-spin-sft-spin.yaml").read_text("utf-8")
     file.write_text(text.replace("      optimizer: rmsprop ", "      optimizer: rmsprob "), "utf-8")
     line = 1 + text.splitlines().index(next(x for x in text.splitlines() if "rmsprop" in x))
     with pytest.raises(RecipeError) as caught:
         read_recipe(file)
     wheres = [problem.where for problem in caught.value.problems]
-    assert [where.split("  ")[0] for where in wheres] == [f"{file}:{line}"] * 4
+    assert [where.split("  ")[0] for where in wheres] == [f"{file}:{line}"] * 2

@@ -63,9 +63,12 @@ class Executed(NamedTuple):
         return member["training"]
 
     def stages(self) -> list[dict[str, Any]]:
-        """The recipe's stages as written, one for each iteration."""
-        stages = self.plan["stages"]
-        return [stage for stage in stages for _ in range(stage.get("iterations", 1))]
+        """The recipe's stages as written, one for each iteration with what differs there."""
+        return [
+            {**stage, **{key: {**stage[key], **value} for key, value in changes.items()}}
+            for stage in self.plan["stages"]
+            for changes in stage.get("per_iteration", [{}] * stage.get("iterations", 1))
+        ]
 
     def learning_rates(self, checkpoint: str) -> list[float]:
         """Of each training step."""
@@ -165,13 +168,13 @@ def test_methods_ran_with_the_recipe_s_own_settings(executed: Executed) -> None:
             assert all(len(group.responses) == 5 for group in executed.groups(name))
 
 
-def test_pairs_of_the_iteration_before_are_kept_where_a_stage_continues(
-    executed: Executed,
-) -> None:
+def test_pairs_of_the_previous_iteration_are_kept_where_spin_goes_on(executed: Executed) -> None:
     told = [executed.training(name) for name in TRAINED[executed.name]]
     pairs = [one["examples"] + sum(one["dropped"].values()) for one in told]
-    continues = [stage.get("continues", False) for stage in executed.stages()]
-    assert pairs == [8 if kept else 4 for kept in continues]
+    goes_on = executed.name == "zephyr-7b-spin"
+    assert pairs == [4] + [8 if goes_on else 4] * (len(told) - 1)
+    mix = executed.result(f"{TRAINED[executed.name][-1]}-train")["trained_on"]
+    assert [part["iteration"] for part in mix] == TRAINED[executed.name][-2 if goes_on else -1 :]
 
 
 def test_awkward_conversations_and_windows_were_met(executed: Executed) -> None:

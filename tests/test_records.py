@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -36,6 +37,8 @@ def _values(kind: Any) -> st.SearchStrategy[Any]:
         return st.builds(kind, **{name: _values(hint) for name, hint in hints.items()})
     if origin is typing.Literal:
         return st.sampled_from(arguments)
+    if origin is Sequence:
+        return st.lists(_values(arguments[0]), max_size=2)
     if origin is tuple:
         return st.lists(_values(arguments[0]), max_size=2).map(tuple)
     if arguments and type(None) in arguments:

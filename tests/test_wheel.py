@@ -19,7 +19,7 @@ from evalkit.records import to_json
 
 ROOT = Path(__file__).parent.parent
 LINKED = ("trainers", "templates", "leaderboards")
-EXTRAS = {"train", "eval", "quantize", "hub", "report", "vllm", "dev"}
+EXTRAS = {"train", "eval", "quantize", "hub", "report", "qlora", "vllm", "dev"}
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / "pyproject.toml").is_file(), reason="tests run without a source tree"

@@ -9,9 +9,11 @@ import yaml
 
 from evalkit import frontmatter
 from evalkit.cards import evaluation, making, sources, values
+from evalkit.cards.curves import in_words, panels
 from evalkit.cards.imported import unseen
 from evalkit.cards.lineage import citations, datasets, line_of, methods, parent_of, round_of
 from evalkit.cards.links import (
+    CURVES,
     addresses,
     base_id,
     endpoint,
@@ -33,10 +35,16 @@ from evalkit.standings import family_standings, number, to_markdown
 _NOT_REPRODUCED = ("publish",)
 
 
-def build_card(family: Family, member: Member, definition: Definition | str | None = None) -> str:
+def build_card(
+    family: Family,
+    member: Member,
+    definition: Definition | str | None = None,
+    pictured: bool = False,
+) -> str:
     """The README.md of one member: front matter and text.
 
     definition: the leaderboard its table of results follows; default what fits the results.
+    pictured: whether what `build_figures` gives lies beside the card.
 
     Raises:
         CardError: the member is not ours to describe, or a number is missing or not finite.
@@ -47,6 +55,7 @@ def build_card(family: Family, member: Member, definition: Definition | str | No
             "cards are built for your own model (base.own), built bases, iterations and variants",
         )
     context = _context(family, member, definition)
+    context["curves"] = _curves(family, member) if pictured else None
     text = frontmatter.join(
         front_matter(family, member), "\n" + render(f"cards/{member.kind}.md.j2", context)
     )
@@ -69,6 +78,7 @@ def _context(family: Family, member: Member, definition: Definition | str | None
         "methods": [making.method_link(name) for name in methods(family, member)],
         "results": to_markdown(standings, addresses(family)) if columns else "",
         "versus": evaluation.versus(family, member, columns),
+        "gate": evaluation.gate(family, member),
         "measured": evaluation.measured(family, member),
         "snippet": _snippet(family, member),
         "serve": f"vllm serve {_model_id(family, member)}",
@@ -90,6 +100,15 @@ def _context(family: Family, member: Member, definition: Definition | str | None
         "all_results": results_link(),
         "recovery": evaluation.recovery(family, member, columns) if member.variant else "",
     }
+
+
+def _curves(family: Family, member: Member) -> dict[str, Any] | None:
+    """The picture of a training, told in words to those who do not see it; None for none."""
+    found = panels(family, member)
+    if not found:
+        return None
+    picture = Markdown(f"[![{escape(in_words(found))}]({CURVES}.png)]({CURVES}.svg)")
+    return {"picture": picture, "earlier": any(len(panel.lines) > 1 for panel in found)}
 
 
 def _base(family: Family) -> Markdown:

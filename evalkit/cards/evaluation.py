@@ -116,6 +116,25 @@ def versus(family: Family, member: Member, columns: Sequence[Column]) -> list[Ve
     return found
 
 
+def gate(family: Family, member: Member) -> Markdown:
+    """What all comparisons with the parent together say; nothing where nobody wants it told."""
+    found, parent = member.gate, parent_of(family, member)
+    if found is None or not found.told or parent is None:
+        return Markdown("")
+    other = member_link(family, parent)
+    if found.outcome == "not compared":
+        return Markdown(f"**Not compared with {other}**: no benchmark measured both item by item.")
+    sentence = {
+        "better": f"**Better than {other}**",
+        "no significant difference": f"**No significant gain over {other}**",
+        "worse": f"**Significantly worse than {other}**, which should be used instead",
+    }[found.outcome]
+    how = f"at {100 * found.level:.4g} % confidence"
+    if found.comparisons > 1:
+        how += f" in {found.comparisons} comparisons together (Holm)"
+    return Markdown(f"{sentence}, {how}.")
+
+
 def recovery(family: Family, member: Member, columns: Sequence[Column]) -> Markdown:
     """Each headline of a variant beside its parent's, and the share of it that is left."""
     parent = parent_of(family, member)

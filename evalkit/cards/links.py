@@ -11,6 +11,8 @@ from evalkit.recipe import LOCAL_HUB
 
 PUBLIC_HUB = "https://huggingface.co"
 RESULTS_FOLDER = "eval"
+FIGURES_FOLDER = "figures"
+CURVES = f"{FIGURES_FOLDER}/training"  # beside a card, with .png and .svg
 _HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}")
 
 

@@ -81,6 +81,9 @@ def options(facts: Mapping[str, Any]) -> Markdown:
 def _hyper_parameters(facts: TrainingFacts) -> Markdown:
     """Everything that was set, the defaults included, and the batch as it took effect."""
     settings = dict(facts.settings)
+    if adapter := settings.get("adapter"):  # its default is told as what it stands for
+        frozen = adapter.get("base_precision") or settings.get("precision")
+        settings["adapter"] = {**adapter, "base_precision": frozen}
     rows = [["method", sources.method(facts.method)["label"]]]
     rows += [[name, value] for name, value in values.rows(facts.options)]
     rows += [[name, value] for name, value in values.rows(settings)]
@@ -123,7 +126,19 @@ def _steps(family: Family, member: Member) -> Markdown:
                 values.count(facts.prompts),
                 values.count(facts.examples),
                 values.count(sum(facts.dropped.values())),
+                code(str(facts.data.get("digest") or "")[:12]),
+                _mix(facts),
             ]
         )
     head = ["Checkpoint", "Started from", "Method", "Prompts", "Examples", "Dropped"]
-    return table(head, rows, ["left", "left", "left", "right", "right", "right"])
+    head += ["Data (sha256)", "Trained on the prompts of"]
+    return table(head, rows, ["left", "left", "left", "right", "right", "right", "left", "left"])
+
+
+def _mix(facts: TrainingFacts) -> Markdown:
+    """The iterations whose prompts and responses it saw, with how many of them."""
+    parts = [
+        f"{escape(part['iteration'])} ({values.count(part['prompts'])})"
+        for part in facts.trained_on
+    ]
+    return Markdown(", ".join(parts))

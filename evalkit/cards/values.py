@@ -11,7 +11,10 @@ from evalkit.errors import CardError
 from evalkit.leaderboard import label
 from evalkit.markdown import Markdown, code, escape
 
-_PATH = re.compile(r"(?:file://)?(?:/|~/|[A-Za-z]:[\\/])[^\s]*[\w.-]")
+# A name of a folder or file may hold blanks where another stands before it: `/data/my models/x`.
+_PATH = re.compile(
+    r"(?:file://)?(?:~?/(?:\S*[\w.-][\\/]*|[^\s\\/]+[\\/][^\r\n]*)|[A-Za-z]:[\\/][^\r\n]+)"
+)
 _PRIVATE_HOST = re.compile(
     r"(?i)(https?://)(?:[^/\s@]*@)?(?:localhost|\[?::1\]?|127(?:\.\d+){3}|10(?:\.\d+){3}"
     r"|192\.168(?:\.\d+){2}|172\.(?:1[6-9]|2\d|3[01])(?:\.\d+){2}|[\w-]+)(?::\d+)?(?=/|$)"

@@ -187,6 +187,7 @@ def _token_lines(tokens: TokenReport | None) -> list[str]:
         f"tokenizer of {tokens.model}{few}",
         f"  chat template: {tokens.template}; BOS tokens: {tokens.bos};"
         f" end of turn: {tokens.end_of_turn!r}",
+        *_bos_lines(tokens),
         f"  as training sees {tokens.preview.id}:",
         *_preview_lines("prompt", tokens.preview.prompt_token_ids, tokens.preview.prompt),
     ]
@@ -194,6 +195,15 @@ def _token_lines(tokens: TokenReport | None) -> list[str]:
         preview = tokens.preview
         lines += _preview_lines("response", preview.response_token_ids, preview.response)
     return lines
+
+
+def _bos_lines(tokens: TokenReport) -> list[str]:
+    if not tokens.bos_missing:
+        return []
+    return [
+        "  BOS: the tokenizer begins other text with one; a recipe that trains this model says"
+        " base.without_bos"
+    ]
 
 
 def _preview_lines(part: str, ids: tuple[int, ...], text: str) -> list[str]:

@@ -69,7 +69,7 @@ def _print_machine(machine: dict[str, Any]) -> None:
         ("secrets set", ", ".join(machine["secrets"]) or "none"),
         ("Hub", (machine["hub_endpoint"] or "https://huggingface.co")
                 + (" (offline)" if machine["hub_offline"] else "")),
-        ("vLLM", machine["vllm_command"] or "no command 'vllm' on the path"),
+        ("vLLM", machine["vllm"] or "not found here, in .venv-vllm, or on the path"),
         ("port 8000", "free" if machine["port_8000_free"] else "in use: hub serve needs --port"),
     ]  # fmt: skip
     for name, value in rows:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from evalkit.cli.app import FOLDER
+from evalkit.pipeline.tracking import TRACKERS
 
 OPTIONS = "Options"
 HOW = "How to go about it"
@@ -78,6 +79,13 @@ RUN_FLAGS: dict[str, Decorator] = {
     "children": option("--children", type=click.Choice(["auto", "always", "never"]),
                        default="auto", show_default=True, heading=HOW,
                        help="Run expensive steps in child processes (auto: with a GPU)."),
+    "report_to": option("--report-to", multiple=True, type=click.Choice(TRACKERS), heading=HOW,
+                        help="Show training's metrics there too; event files go to RUN/logs."),
+    "launch": option("--launch", metavar="CONFIG", heading=HOW,
+                     help="Train in several processes: ddp, fsdp2, deepspeed_zero3, or the path"
+                          " of an accelerate config."),
+    "processes": option("--processes", type=click.IntRange(min=1), metavar="N", heading=HOW,
+                        help="How many --launch starts.  [default: as its config says]"),
     "as_json": json_flag,
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from evalkit.hub.routes_collection import visible
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'none'"
 _FRAME = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>{{ title }}</title>
+{% if files %}<base href="{{ files }}/">{% endif %}
 <style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.2rem .6rem}
 pre{background:#f5f5f5;padding:.8rem;overflow:auto}.note{color:#666}img{max-width:100%}</style>
@@ -57,7 +58,13 @@ def repository(call: Call) -> Response:
     yaml_text, body = frontmatter.split(text)
     prefix = f"/{'datasets/' if found.kind == 'dataset' else ''}{found.id}"
     return _page(
-        "repo", title=found.id, commit=commit, yaml=yaml_text, card=_rendered(body), prefix=prefix
+        "repo",
+        title=found.id,
+        commit=commit,
+        yaml=yaml_text,
+        card=_rendered(body),
+        prefix=prefix,
+        files=f"{prefix}/resolve/{commit.id}",  # what a card's pictures are relative to
     )
 
 

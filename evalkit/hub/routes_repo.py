@@ -155,6 +155,8 @@ def resolve(call: Call) -> Response:
         headers["X-Linked-Size"] = str(entry.size)
     text = path.endswith((".md", ".json", ".txt", ".yaml", ".yml", ".jinja", ".jsonl", ".csv"))
     kind = "text/plain; charset=utf-8" if text and not entry.lfs else "application/octet-stream"
+    if path.endswith(".png"):  # pictures of cards: told not to sniff, browsers want to be told
+        kind = "image/png"
     return FileResponse(call.store.blobs.path(entry.sha256), headers=headers, media_type=kind)
 
 

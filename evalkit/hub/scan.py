@@ -19,7 +19,7 @@ from evalkit.hub import metadata
 
 MODEL_FILES = (
     "README.md", ".gitattributes", "config.json", "*.safetensors", "*.safetensors.index.json",
-    *COMPANIONS, "recipe.yaml", "quantization.json", "*.png", "*.svg",
+    *COMPANIONS, "recipe.yaml", "lineage.json", "quantization.json", "*.png", "*.svg",
     ".eval_results/*.yaml", "eval/**", "figures/*.png", "figures/*.svg",
 )  # fmt: skip
 DATASET_FILES = (

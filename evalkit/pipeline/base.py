@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.errors import Problem, RecipeError
 from evalkit.fetching import fetch_model
 from evalkit.loading import check_folder, config_of, quick_state, stored_dtype, weights_digest
-from evalkit.pipeline import plugins, rendering_check
+from evalkit.pipeline import plugins, rendering_check, succession
 from evalkit.pipeline.checkpoints import FOLDER
 from evalkit.pipeline.layout import BASE
 from evalkit.pipeline.step import RunOptions, Step, StepContext
@@ -84,6 +84,8 @@ def _unchanged(run: RunDir, options: RunOptions) -> bool:
 def _facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
     check_folder(folder)
     _check_variants(recipe, folder)
+    if problems := succession.target_problems(recipe, folder):
+        raise RecipeError("this model cannot be trained as the recipe asks", problems=problems)
     return {"digest": weights_digest(folder), "precision": stored_dtype(config_of(folder))}
 
 

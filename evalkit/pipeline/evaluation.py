@@ -11,14 +11,12 @@ from typing import Any
 
 from evalkit.journal import Journal
 from evalkit.loading import file_digest
-from evalkit.pipeline import plugins
-from evalkit.pipeline.checkpoints import checkpoint_of, opened
-from evalkit.pipeline.journaled import JournaledEngine, JournaledJudge, JournaledScorer
+from evalkit.pipeline import checkpoints, plugins
 from evalkit.pipeline.layout import step_of
 from evalkit.pipeline.step import Step, StepContext
 from evalkit.recipe import Recipe
 from evalkit.records import ResultSet, Sample, dumps, to_json
-from evalkit.roles import BenchmarkContext, Engine, Judge, PluginRef, Scorer, Source
+from evalkit.roles import BenchmarkContext, Judge, PluginRef, Source
 from evalkit.rundir import read_made, read_made_list
 
 RESULT = "result.json"
@@ -69,32 +67,23 @@ def _measure(context: StepContext, name: str, ref: PluginRef) -> Mapping[str, An
 def _benchmark_context(
     context: StepContext, name: str, raw: Path, judges: ExitStack
 ) -> BenchmarkContext:
-    checkpoint = checkpoint_of(context, name)
+    checkpoint = checkpoints.checkpoint_of(context, name)
     recipe, journal = context.recipe, Journal(context.scratch / JOURNAL)
-
-    def open_engine() -> Engine:
-        engine = plugins.make("engines", recipe.engine).attach(opened(checkpoint))
-        return JournaledEngine(engine, journal)
-
-    def open_scorer() -> Scorer:
-        from evalkit.scoring import CheckpointScorer
-
-        return JournaledScorer(CheckpointScorer(opened(checkpoint)), journal)
 
     def open_judge() -> Judge:
         assert recipe.evaluation.judge is not None  # preflight has seen to it
         judge = plugins.make("judges", recipe.evaluation.judge)
         judges.callback(judge.close)
-        return JournaledJudge(judge, journal)
+        return checkpoints.open_judge(judge, journal)
 
     return BenchmarkContext(
         checkpoint=checkpoint,
-        tokenizer=opened(checkpoint).tokenizer,
+        tokenizer=checkpoints.tokenizer(checkpoint),
         folder=raw,
         seed=recipe.seed,
         progress=context.progress,
-        open_engine=open_engine,
-        open_scorer=open_scorer,
+        open_engine=lambda: checkpoints.open_engine(recipe.engine, checkpoint, journal),
+        open_scorer=lambda: checkpoints.open_scorer(checkpoint, journal),
         open_judge=open_judge,
         open_source=open_source,
     )

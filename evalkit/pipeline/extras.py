@@ -17,7 +17,7 @@ ABILITIES = {
     "evaluate": "eval",
     "quantize": "quantize",
     "publish": "hub",
-    "reports": "report",
+    "training curves on cards": "report",
 }
 
 

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from evalkit import registry
-from evalkit.family import Family, Member, MemberKind, ModelFacts, TrainingFacts, VariantFacts
+from evalkit.cards import drawn_points
+from evalkit.family import (
+    Family,
+    GateFacts,
+    Member,
+    MemberKind,
+    ModelFacts,
+    TrainingFacts,
+    VariantFacts,
+)
 from evalkit.loading import config_of
-from evalkit.pipeline import evaluation, plugins
-from evalkit.pipeline.checkpoints import checkpoint_of
+from evalkit.pipeline import evaluation, gating, plugins
+from evalkit.pipeline.checkpoints import METRICS, checkpoint_of
 from evalkit.pipeline.comparison import NAME as COMPARE
 from evalkit.pipeline.comparison import read_comparisons
 from evalkit.pipeline.layout import (
@@ -21,6 +31,7 @@ from evalkit.pipeline.layout import (
     checkpoint_names,
     final_checkpoint,
     iterations,
+    stage_of,
     step_of,
     variant_name,
 )
@@ -65,6 +76,14 @@ def title(recipe: Recipe, name: str) -> str:
     return f"{recipe.name}-{name.capitalize() if by_number else name.upper()}"
 
 
+def known_as(recipe: Recipe, name: str) -> str:
+    """What others know a checkpoint as: its title; a found base's id, or its folder's name."""
+    model = recipe.base.model
+    if name != BASE or model is None:
+        return title(recipe, name)
+    return Path(model).name if Path(model).is_dir() else model
+
+
 def repo_id(recipe: Recipe, name: str) -> str | None:
     """The repository a checkpoint goes to; None for a base that is somebody else's."""
     if recipe.publish is None or (name == BASE and not recipe.base.is_ours):
@@ -94,6 +113,7 @@ def _members(context: StepContext) -> list[Member]:
             "iteration",
             iteration=slot.number,
             training=_training(context, slot),
+            gate=_gate(context, slot),
             superseded_by=slots[-1].name if slot is not slots[-1] else None,
         )
         for slot in slots
@@ -150,7 +170,7 @@ def _built(context: StepContext) -> str:
 
 
 def _training(context: StepContext, slot: IterationSlot) -> TrainingFacts:
-    stage = context.recipe.stages[slot.stage_index]
+    stage = stage_of(context.recipe, slot)
     gathered = context.result(responses_step(slot.name))
     trained = context.result(step_of(context.recipe, slot.name))
     needs = plugins.make("methods", stage.method).needs()
@@ -176,7 +196,23 @@ def _training(context: StepContext, slot: IterationSlot) -> TrainingFacts:
         dropped=trained["dropped"],
         judge=trained.get("judge"),
         facts={name: found for name, found in facts.items() if found},
+        curves=_curves(context.run.folder(step_of(context.recipe, slot.name))),
+        trained_on=tuple(trained["trained_on"]),
     )
+
+
+def _gate(context: StepContext, slot: IterationSlot) -> GateFacts | None:
+    if not gating.deciding(context.recipe, slot):
+        return None
+    found = context.result(gating.step_name(slot.name))
+    told = gating.gate_of(context.recipe, slot).action != "continue"
+    return GateFacts(found["outcome"], len(found["comparisons"]), found["level"], told)
+
+
+def _curves(trained: Path) -> dict[str, Any]:
+    """The course of a finished training step's metrics, as its card draws it."""
+    lines = (trained / METRICS).read_text("utf-8").splitlines()
+    return drawn_points([json.loads(line) for line in lines])
 
 
 def _variant(context: StepContext, ref: PluginRef) -> VariantFacts:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evalkit.recipe import Recipe, Stage
+from evalkit.recipe import Recipe
 from evalkit.registry import load
+from evalkit.stages import Stage
 
 BASE = "base"
 
@@ -18,7 +19,7 @@ class IterationSlot:
     number: position among all iterations of the family, from 1.
     position: position within its stage, from 0.
     name, parent: checkpoint names.
-    before: the iteration before it in the same stage, or in the one that its stage continues.
+    earlier: the iterations before it in its stage, oldest first.
     """
 
     stage_index: int
@@ -26,7 +27,7 @@ class IterationSlot:
     number: int
     name: str
     parent: str
-    before: str | None
+    earlier: tuple[str, ...] = ()
 
 
 def iterations(recipe: Recipe) -> list[IterationSlot]:
@@ -34,7 +35,7 @@ def iterations(recipe: Recipe) -> list[IterationSlot]:
     slots: list[IterationSlot] = []
     self_play = 0
     for index, stage in enumerate(recipe.stages):
-        before = slots[-1].name if stage.continues else None
+        earlier: tuple[str, ...] = ()
         for position in range(stage.iterations):
             if stage.iterations > 1 or _plays_itself(stage):
                 self_play += 1
@@ -42,9 +43,19 @@ def iterations(recipe: Recipe) -> list[IterationSlot]:
             else:
                 name = _unused(stage.method.key, {slot.name for slot in slots})
             parent = slots[-1].name if slots else BASE
-            slots.append(IterationSlot(index, position, len(slots) + 1, name, parent, before))
-            before = name
+            slots.append(IterationSlot(index, position, len(slots) + 1, name, parent, earlier))
+            earlier = (*earlier, name)
     return slots
+
+
+def stage_of(recipe: Recipe, slot: IterationSlot) -> Stage:
+    """The stage of an iteration, with what is different in this iteration."""
+    return recipe.stages[slot.stage_index].of_iteration(slot.position)
+
+
+def slot_of(recipe: Recipe, name: str) -> IterationSlot:
+    """The iteration of that name; KeyError if there is none."""
+    return {slot.name: slot for slot in iterations(recipe)}[name]
 
 
 def final_checkpoint(recipe: Recipe) -> str:

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from evalkit.engines.vllm_environment import find_installed
+from evalkit.errors import PrerequisiteError
+
 # Half-precision weights alone; and with gradients, fp32 weights and two AdamW moments.
 # Source: Rajbhandari et al. 2020 (ZeRO), section 3.1: 2 + 2 + 12 bytes a parameter.
 BYTES_TO_LOAD, BYTES_TO_TRAIN = 2, 16
@@ -25,6 +28,11 @@ class Gpu(NamedTuple):
     memory_bytes: int
     free_bytes: int
     driver: str
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA GPU is there, asked without importing torch."""
+    return Path("/proc/driver/nvidia/version").exists()
 
 
 def describe_machine(folder: Path) -> dict[str, Any]:
@@ -49,9 +57,18 @@ def describe_machine(folder: Path) -> dict[str, Any]:
         "secrets": secrets(),
         "hub_endpoint": _without_login(os.environ.get("HF_ENDPOINT", "")),
         "hub_offline": os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"),
-        "vllm_command": shutil.which("vllm"),
+        "vllm": _vllm(),
         "port_8000_free": port_is_free(HUB_PORT),
     }  # fmt: skip
+
+
+def _vllm() -> str | None:
+    """The vLLM that the vllm engine would use, and the Python that has it."""
+    try:
+        found = find_installed(None)
+    except PrerequisiteError:
+        return None
+    return f"{found.version} of {found.python}"
 
 
 def gpus() -> list[Gpu]:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from evalkit.pipeline import (
     base,
     carding,
     comparison,
     evaluation,
+    gating,
     judging,
     publishing,
     responses,
     training,
     variants,
 )
-from evalkit.pipeline.layout import checkpoint_names, iterations
+from evalkit.pipeline.layout import (
+    BASE,
+    checkpoint_names,
+    final_checkpoint,
+    iterations,
+    variant_name,
+)
 from evalkit.pipeline.step import Kind, Plan, Step
 from evalkit.recipe import Recipe
+from evalkit.roles import PluginRef
 
 # What each command asks for; the steps that those need come along.
 _TRAINED: tuple[Kind, ...] = ("base", "train")
@@ -41,21 +50,50 @@ def make_plan(recipe: Recipe, goal: str = "train-and-publish") -> Plan:
 
 def _steps(recipe: Recipe, kinds: tuple[Kind, ...]) -> Iterator[Step]:
     """The steps of a goal alone: making one may read data, which the others may not have yet."""
+    measured = _measured(recipe, kinds)
     yield base.step(recipe)
+    yield from _evaluations(recipe, BASE, measured)
+    stopping: tuple[str, ...] = ()
     for slot in iterations(recipe):
-        yield responses.step(recipe, slot)
+        gathering = responses.step(recipe, slot)
+        yield replace(gathering, after=stopping)
         if judging.is_needed(recipe, slot):
             yield judging.step(recipe, slot)
         yield training.step(recipe, slot)
+        yield from _evaluations(recipe, slot.name, measured)
+        stopping = (gating.step_name(slot.name),) if gating.stops(recipe, slot) else ()
+        if stopping or ("evaluate" in kinds and gating.deciding(recipe, slot)):
+            yield gating.step(recipe, slot)
     if "quantize" in kinds:
         for variant in recipe.variants:
-            yield variants.step(recipe, variant)
+            yield replace(variants.step(recipe, variant), after=stopping)
+            yield from _evaluations(
+                recipe, variant_name(final_checkpoint(recipe), variant.key), measured
+            )
     if "evaluate" in kinds:
-        for name in checkpoint_names(recipe):
-            for benchmark in recipe.evaluation.benchmarks:
-                yield evaluation.step(recipe, name, benchmark)
         yield comparison.step(recipe)
     if "card" in kinds:
         yield carding.step(recipe)
     if "publish" in kinds and recipe.publish is not None:
         yield publishing.step(recipe)
+
+
+def _measured(recipe: Recipe, kinds: tuple[Kind, ...]) -> dict[str, list[PluginRef]]:
+    """The benchmarks of each checkpoint: all of them, or those that a gate waits for."""
+    every = list(recipe.evaluation.benchmarks)
+    if "evaluate" in kinds:
+        return {name: every for name in checkpoint_names(recipe)}
+    waited_for: dict[str, set[str]] = {}
+    for slot in iterations(recipe):
+        if gating.stops(recipe, slot):
+            keys = {ref.key for ref in gating.deciding(recipe, slot)}
+            for name in (slot.parent, slot.name):
+                waited_for.setdefault(name, set()).update(keys)
+    return {name: [ref for ref in every if ref.key in keys] for name, keys in waited_for.items()}
+
+
+def _evaluations(
+    recipe: Recipe, name: str, measured: Mapping[str, Sequence[PluginRef]]
+) -> Iterator[Step]:
+    for benchmark in measured.get(name, ()):
+        yield evaluation.step(recipe, name, benchmark)

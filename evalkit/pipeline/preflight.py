@@ -11,29 +11,44 @@ from typing import Any
 from evalkit.errors import EvalkitError, PrerequisiteError, Problem, RecipeError
 from evalkit.fetching import check_model
 from evalkit.loading import config_of
-from evalkit.pipeline import carding, plugins, publishing, rendering_check
+from evalkit.pipeline import (
+    carding,
+    gating,
+    launching,
+    plugins,
+    publishing,
+    rendering_check,
+    succession,
+)
 from evalkit.pipeline.evaluation import open_source
 from evalkit.pipeline.plan import GOALS
 from evalkit.pipeline.responses import iteration_prompts
-from evalkit.pipeline.step import Kind
-from evalkit.recipe import Recipe, Stage
+from evalkit.pipeline.step import Kind, Launch
+from evalkit.preferences import PreferenceOptions
+from evalkit.recipe import Recipe
 from evalkit.recipe_document import Document, KeyPath
 from evalkit.recipe_file import STAND_INS, RecipeFile, intact_sections, problems_error
-from evalkit.roles import Judge, PluginRef
+from evalkit.roles import DataNeeds, Judge, PluginRef
+from evalkit.stages import SamplingSection, Stage
 
 MIN_FREE_BYTES = 1_000_000_000
 
 
-def check(file: RecipeFile, goal: str, only_plan: bool = False) -> list[Problem]:
+def check(
+    file: RecipeFile, goal: str, only_plan: bool = False, launch: Launch | None = None
+) -> list[Problem]:
     """Raises one RecipeError that carries every problem of what a goal needs, or returns.
 
     only_plan: what this machine lacks (a package, a token, the network) is returned, not raised:
         a plan can be printed without it.
+    launch: how training steps are to be started, if not in one process.
 
     Raises:
         RecipeError: the recipe asks for something impossible, or something is not there.
     """
-    problems = list(_problems(file, set(GOALS[goal])))
+    problems = list(_problems(file, _kinds(file.recipe, goal)))
+    if launch is not None and file.recipe.stages:
+        problems += launching.check(launch, file)
     if goal == "publish" and file.recipe.publish is None:
         problems.append(
             Problem(
@@ -53,9 +68,15 @@ def check(file: RecipeFile, goal: str, only_plan: bool = False) -> list[Problem]
 def with_every_problem(error: RecipeError, document: Document, goal: str) -> RecipeError:
     """A recipe's error of form, together with what can be seen wrong in its intact sections."""
     # What would be published follows from all sections, so it cannot be told from some of them.
-    kinds = set(GOALS[goal]) - {"publish"}
-    more = _problems(intact_sections(document), kinds)
+    file = intact_sections(document)
+    more = _problems(file, _kinds(file.recipe, goal) - {"publish"})
     return problems_error([*error.problems, *more])
+
+
+def _kinds(recipe: Recipe, goal: str) -> set[Kind]:
+    """The kinds of step that a goal has; a gate that stops brings measuring along."""
+    stops = any(stage.gate.action == "stop" for stage in recipe.stages)
+    return {*GOALS[goal], *(("evaluate",) if stops else ())}
 
 
 def check_machine(out: Path) -> None:
@@ -79,10 +100,15 @@ def _problems(file: RecipeFile, kinds: set[Kind]) -> Iterator[Problem]:
     yield from _plugin_problems(file, "engines", recipe.engine, ("engine",))
     for number, stage in enumerate(recipe.stages):
         yield from _stage_problems(file, stage, ("stages", number))
+        if not _is_set_aside(file, "evaluation"):
+            yield from _placed(file, ("stages", number), gating.check(recipe, stage))
     if "quantize" in kinds:
         yield from _calibration_problems(file)
         for number, variant in enumerate(recipe.variants):
             yield from _variant_problems(file, variant, ("variants", number))
+    if rendering_check.tokenizer_of(recipe) is not None:
+        assert recipe.base.model is not None  # it is a whole folder
+        yield from _placed(file, (), succession.target_problems(recipe, recipe.base.model))
     if "evaluate" in kinds:
         yield from _evaluation_problems(file)
     for kind, ref, key in _beyond(file.recipe, kinds):
@@ -115,11 +141,11 @@ def _form_problems(kind: str, ref: PluginRef) -> list[Problem]:
 
 
 def _base_problems(file: RecipeFile) -> Iterator[Problem]:
-    base, trains = file.recipe.base, bool(file.recipe.stages)
+    base = file.recipe.base
     if base.builder is not None:
         yield from _plugin_problems(file, "builders", base.builder, ("base", "builder"))
     elif base.model is not None and Path(base.model).is_dir():
-        yield from _placed(file, ("base",), rendering_check.base_problems(base.model, trains))
+        yield from _placed(file, ("base",), rendering_check.base_problems(file.recipe, base.model))
     elif base.model is not None and (
         base.model.startswith((".", "/", "~")) or base.model.count("/") > 1
     ):
@@ -136,31 +162,59 @@ def _base_problems(file: RecipeFile) -> Iterator[Problem]:
             yield from _placed(file, ("base",), [Problem.of("model", error)])
 
 
+def _is_set_aside(file: RecipeFile, section: str) -> bool:
+    """Whether a section was left out as it is wrong, which is told where it stands."""
+    return section in file.document.data and section not in file.recipe.model_fields_set
+
+
 def _stage_problems(file: RecipeFile, stage: Stage, key: KeyPath) -> Iterator[Problem]:
+    """Problems of each iteration that differs from those before it; each is told once."""
+    seen: list[Stage] = []
+    told: set[tuple[str, str]] = set()
+    for position in range(stage.iterations):
+        own = stage.of_iteration(position)
+        if own in seen:
+            continue
+        seen.append(own)
+        place = (*key, "per_iteration", position) if stage.changes(position) else key
+        for problem in _iteration_problems(file, stage, position, place):
+            if (problem.message, problem.hint) not in told:
+                told.add((problem.message, problem.hint))
+                yield problem
+    yield from _placed(file, key, succession.problems(stage))
+
+
+def _iteration_problems(
+    file: RecipeFile, whole: Stage, position: int, key: KeyPath
+) -> Iterator[Problem]:
+    stage = whole.of_iteration(position)
     found = list(_plugin_problems(file, "methods", stage.method, (*key, "method")))
     found += _plugin_problems(file, "sources", stage.prompts, (*key, "prompts"))
     if stage.judge is not None:
         found += _plugin_problems(file, "judges", stage.judge, (*key, "judge"))
     yield from found
     if not found:
-        yield from _placed(file, key, _need_problems(file.recipe, stage))
+        yield from _placed(file, key, _need_problems(file.recipe, whole, position))
 
 
-def _need_problems(recipe: Recipe, stage: Stage) -> Iterator[Problem]:
-    """What the method must be given and the stage does not give; data is read for it."""
+def _need_problems(recipe: Recipe, whole: Stage, position: int) -> Iterator[Problem]:
+    """What an iteration's method must be given and is not; data is read for it."""
+    stage = whole.of_iteration(position)
     needs = plugins.make("methods", stage.method).needs()
     if needs.judge and stage.judge is None:
         yield Problem("judge", f"{stage.method.name} needs a judge", "add 'judge: rule', say")
+    yield from _unused(stage, needs)
     try:
         prompts = plugins.make("sources", stage.prompts).prompts()
-        for position in range(stage.iterations):
-            iteration_prompts(stage, position, prompts)
+        for later in range(position, whole.iterations):
+            if whole.of_iteration(later).prompts == stage.prompts:
+                iteration_prompts(whole, later, prompts)
     except EvalkitError as error:
         yield Problem.of("prompts", error)
         return
     tokenizer = rendering_check.tokenizer_of(recipe)
     if tokenizer is not None:
-        for problem in rendering_check.prompt_problems(tokenizer, prompts):
+        for problem in rendering_check.prompt_problems(tokenizer, stage, prompts):
             yield problem._replace(where="prompts")
     if needs.judge and stage.judge is not None:
         for problem in plugins.make("judges", stage.judge).check_prompts(prompts):
@@ -174,6 +228,25 @@ def _need_problems(recipe: Recipe, stage: Stage) -> Iterator[Problem]:
                 f" {without} of {len(prompts)} have none",
                 f"use a method that does without, or data with a {field} response in every row",
             )
+
+
+def _unused(stage: Stage, needs: DataNeeds) -> Iterator[Problem]:
+    """What is said otherwise than by default, and the stage's method makes no use of."""
+    without = {
+        "judge": (stage.judge is not None and not needs.judge, "has no responses judged"),
+        "preferences": (
+            stage.preferences != PreferenceOptions() and not (needs.judge or stage.compat),
+            "has no responses judged",
+        ),
+        "sampling": (
+            stage.sampling != SamplingSection() and not needs.samples,
+            "trains on no samples of its own",
+        ),
+    }
+    for key, (is_unused, why) in without.items():
+        if is_unused:
+            message = f"{stage.method.name} {why} as it is set, so this would change nothing"
+            yield Problem(key, message, f"remove '{key}'")
 
 
 def _calibration_problems(file: RecipeFile) -> Iterator[Problem]:

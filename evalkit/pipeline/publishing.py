@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.cards import results_folder
+from evalkit.cards import FIGURES_FOLDER, results_folder
 from evalkit.checkpoint_files import COMPANIONS
 from evalkit.console import say
 from evalkit.errors import EvalkitError, Problem
@@ -26,7 +26,7 @@ from evalkit.pipeline.step import Plan, RunOptions, Step, StepContext
 from evalkit.recipe import LOCAL_HUB, Publish, Recipe, as_data
 from evalkit.records import Release, to_json
 from evalkit.roles import PluginRef
-from evalkit.rundir import RunDir, read_made_list
+from evalkit.rundir import LINEAGE, RunDir, read_made_list
 
 if TYPE_CHECKING:
     from evalkit.hub.client import HubTarget
@@ -176,6 +176,11 @@ def _stage(context: StepContext, member: Member) -> Path:
     card = context.run.folder(carding.NAME) / member.title / carding.CARD_FILE
     (staged / carding.CARD_FILE).unlink(missing_ok=True)  # it may be a link to the run's own file
     shutil.copyfile(card, staged / carding.CARD_FILE)
+    (staged / LINEAGE).unlink(missing_ok=True)
+    shutil.copyfile(card.with_name(LINEAGE), staged / LINEAGE)
+    figures = context.run.folder(carding.NAME) / member.title / FIGURES_FOLDER
+    if figures.is_dir():
+        shutil.copytree(figures, staged / FIGURES_FOLDER)
     for ref in context.recipe.evaluation.benchmarks:
         _stage_records(context, member, ref, staged / results_folder(ref.key))
     return staged

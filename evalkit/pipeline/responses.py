@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from evalkit import rendering
+from evalkit.console import say
 from evalkit.errors import RecipeError
 from evalkit.fingerprint import derive_seed
 from evalkit.journal import Journal
 from evalkit.pipeline import plugins
-from evalkit.pipeline.checkpoints import checkpoint_of, opened
+from evalkit.pipeline.checkpoints import checkpoint_of, open_engine, tokenizer
 from evalkit.pipeline.groups import write_groups
-from evalkit.pipeline.journaled import JournaledEngine
-from evalkit.pipeline.layout import IterationSlot, step_of
+from evalkit.pipeline.layout import IterationSlot, stage_of, step_of
+from evalkit.pipeline.stage_rendering import check_template, group, sampling_token_ids
 from evalkit.pipeline.step import Step, StepContext
-from evalkit.recipe import Recipe, Stage, as_data
-from evalkit.records import Prompt, PromptGroup, Response
+from evalkit.recipe import Recipe, as_data
+from evalkit.records import Prompt, Response
 from evalkit.roles import DataNeeds, GenerationRequest, Sampling
+from evalkit.stages import Stage
 
 
 def step_name(slot_name: str) -> str:
@@ -28,7 +30,7 @@ def step_name(slot_name: str) -> str:
 
 def step(recipe: Recipe, slot: IterationSlot) -> Step:
     """The step that gathers an iteration's prompts and responses."""
-    stage = recipe.stages[slot.stage_index]
+    stage = stage_of(recipe, slot)
     needs = plugins.make("methods", stage.method).needs()
     count = stage.prompts_per_iteration
     return Step(
@@ -39,12 +41,13 @@ def step(recipe: Recipe, slot: IterationSlot) -> Step:
             "prompts": plugins.settings("sources", stage.prompts),
             "data_digest": plugins.data_digest(stage.prompts),
             "prompts_per_iteration": count,
-            "position": 0 if stage.reuse_prompts else slot.position,
+            "first_prompt": first_prompt(recipe.stages[slot.stage_index], slot.position),
             "iteration": slot.number,
             "seed": recipe.seed,
-            "needs": needs._asdict(),
+            "needs": {"gold": needs.gold, "rejected": needs.rejected, "samples": needs.samples},
             "sampling": as_data(stage.sampling) if needs.samples else None,
             "engine": plugins.settings("engines", recipe.engine) if needs.samples else None,
+            **({"compat": stage.compat} if stage.compat else {}),
         },
         needs=(step_of(recipe, slot.parent),),
         work=lambda context: _gather(context, stage, slot, needs),
@@ -57,21 +60,32 @@ def _title(needs: DataNeeds, count: int | None) -> str:
     return f"sample {needs.samples} responses to {prompts}" if needs.samples else f"read {prompts}"
 
 
+def first_prompt(stage: Stage, position: int) -> int:
+    """Where an iteration's prompts begin: behind those that earlier ones took of the same source.
+
+    stage: the recipe's, of which this is the iteration at `position`, counted from 0.
+    """
+    own = stage.of_iteration(position)
+    if stage.reuse_prompts or own.prompts_per_iteration is None:
+        return 0
+    before = map(stage.of_iteration, range(position))
+    return sum(one.prompts_per_iteration or 0 for one in before if one.prompts == own.prompts)
+
+
 def iteration_prompts(stage: Stage, position: int, prompts: Sequence[Prompt]) -> list[Prompt]:
-    """The prompts of one iteration of a stage.
+    """The prompts of one iteration of a recipe's stage, out of all of its source.
 
     Raises:
         RecipeError: the source has too few.
     """
-    count = stage.prompts_per_iteration
+    own = stage.of_iteration(position)
+    count, start = own.prompts_per_iteration, first_prompt(stage, position)
     if count is None:
         return list(prompts)
-    start = 0 if stage.reuse_prompts else position * count
     if start + count > len(prompts):
         raise RecipeError(
-            f"{stage.iterations} iterations of {count} prompts need"
-            f" {count * (1 if stage.reuse_prompts else stage.iterations)},"
-            f" but {stage.prompts.name} has {len(prompts)}",
+            f"iteration {position + 1} of {stage.iterations} takes prompts {start + 1} to"
+            f" {start + count}, but {own.prompts.name} has {len(prompts)}",
             "lower prompts_per_iteration, or set reuse_prompts: true",
         )
     return list(prompts[start : start + count])
@@ -81,16 +95,24 @@ def _gather(
     context: StepContext, stage: Stage, slot: IterationSlot, needs: DataNeeds
 ) -> Mapping[str, Any]:
     source = plugins.make("sources", stage.prompts)
-    prompts = iteration_prompts(stage, slot.position, source.prompts())
-    loaded = opened(checkpoint_of(context, slot.parent))
-    rendering.preflight(loaded.tokenizer)
-    rendered = [rendering.prompt_token_ids(loaded.tokenizer, prompt.messages) for prompt in prompts]
+    whole = context.recipe.stages[slot.stage_index]
+    prompts = iteration_prompts(whole, slot.position, source.prompts())
+    own = tokenizer(checkpoint_of(context, slot.parent))
+    example = check_template(context.recipe, own)
+    if slot.number == 1:
+        say("\n".join(example))
     sampled: Sequence[tuple[Response, ...]] = [()] * len(prompts)
+    seeds = [derive_seed(context.recipe.seed, slot.name, prompt.id) for prompt in prompts]
     if needs.samples:
-        sampled = _sample(context, stage, slot, needs.samples, prompts, rendered)
+        rendered = [sampling_token_ids(own, stage, prompt.messages) for prompt in prompts]
+        requests = [
+            GenerationRequest(ids, needs.samples, seed)
+            for ids, seed in zip(rendered, seeds, strict=True)
+        ]
+        sampled = _sample(context, stage, slot, requests)
     groups = [
-        PromptGroup(prompt, ids, (*responses, *_given(loaded.tokenizer, prompt, needs)))
-        for prompt, ids, responses in zip(prompts, rendered, sampled, strict=True)
+        replace(group(own, stage, prompt, responses, needs), seed=seed if needs.samples else None)
+        for prompt, responses, seed in zip(prompts, sampled, seeds, strict=True)
     ]
     return {
         "digest": write_groups(context.folder, groups),
@@ -101,33 +123,12 @@ def _gather(
 
 
 def _sample(
-    context: StepContext,
-    stage: Stage,
-    slot: IterationSlot,
-    count: int,
-    prompts: Sequence[Prompt],
-    rendered: Sequence[tuple[int, ...]],
+    context: StepContext, stage: Stage, slot: IterationSlot, requests: Sequence[GenerationRequest]
 ) -> list[tuple[Response, ...]]:
-    loaded = opened(checkpoint_of(context, slot.parent))
-    engine = JournaledEngine(
-        plugins.make("engines", context.recipe.engine).attach(loaded),
-        Journal(context.scratch / "journal.jsonl"),
-    )
-    requests = [
-        GenerationRequest(ids, count, derive_seed(context.recipe.seed, slot.name, prompt.id))
-        for prompt, ids in zip(prompts, rendered, strict=True)
-    ]
+    checkpoint = checkpoint_of(context, slot.parent)
+    journal = Journal(context.scratch / "journal.jsonl")
+    engine = open_engine(context.recipe.engine, checkpoint, journal)
     return engine.generate(requests, Sampling(**as_data(stage.sampling)), context.progress)
-
-
-def _given(tokenizer: Any, prompt: Prompt, needs: DataNeeds) -> list[Response]:
-    texts = [prompt.gold] if needs.gold else []
-    texts += [prompt.rejected] if needs.rejected else []
-    return [
-        Response(text, rendering.response_token_ids(tokenizer, prompt.messages, text), "gold")
-        for text in texts
-        if text is not None
-    ]
 
 
 def _sampling_facts(sampled: Sequence[tuple[Response, ...]]) -> dict[str, Any]:

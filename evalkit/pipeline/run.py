@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +17,20 @@ import yaml
 from evalkit.console import print_lacking, say
 from evalkit.durable import write_text
 from evalkit.errors import EvalkitError, Problem, RecipeError
-from evalkit.pipeline import children, preflight, runner, summary
+from evalkit.pipeline import (
+    checkpoints,
+    children,
+    launching,
+    lineage,
+    machine,
+    preflight,
+    rendering_check,
+    runner,
+    summary,
+    tracking,
+)
 from evalkit.pipeline.plan import make_plan
-from evalkit.pipeline.step import Plan, RunOptions, Step
+from evalkit.pipeline.step import Launch, Plan, RunOptions, Step
 from evalkit.recipe import Recipe, as_data
 from evalkit.recipe_document import Document
 from evalkit.recipe_file import RecipeFile, validated
@@ -41,6 +53,8 @@ class Orders:
 
     out: folder of the run, by default `runs/NAME`. until: the step to stop after.
     redo: steps to make again. hub_root: folder of the Hub that evalkit serves itself.
+    report_to: trackers that training reports to.
+    launch: a shipped launch config, or the path of one; processes: how many it starts.
     """
 
     out: Path | None = None
@@ -50,6 +64,9 @@ class Orders:
     hub_root: Path = Path("hub")
     replace: bool = False
     children: str = "auto"
+    launch: str | None = None
+    processes: int | None = None
+    report_to: tuple[str, ...] = ()
 
 
 class Ready(NamedTuple):
@@ -78,20 +95,26 @@ def prepare(goal: str, document: Document, orders: Orders) -> Ready:
         RecipeError: the recipe is wrong; `problems` lists everything wrong.
     """
     os.environ.update(SURROUNDINGS)
+    tracking.require_trackers(orders.report_to)
     try:
         file = validated(document)
     except RecipeError as error:
         raise preflight.with_every_problem(error, document, goal) from None
     run = RunDir(orders.out or RUNS / file.recipe.name)
-    options = RunOptions(hub_root=orders.hub_root.absolute(), replace=orders.replace)
+    options = RunOptions(
+        orders.hub_root.absolute(), orders.replace, orders.report_to, _launch_of(orders)
+    )
     lacking: list[Problem] = []
     if orders.redo or not _is_finished(file.recipe, goal, run, options):
-        lacking = preflight.check(file, goal, only_plan=orders.dry_run)
+        lacking = preflight.check(file, goal, only_plan=orders.dry_run, launch=options.launch)
     plan = make_plan(file.recipe, goal)
     if orders.until:
         plan = plan.up_to({runner.require_step(plan, orders.until).name})
     for name in orders.redo:
         runner.require_step(plan, name)
+    if orders.dry_run:
+        for line in rendering_check.example_of(file.recipe):
+            say(line)
     return Ready(file, goal, plan, run, options, lacking)
 
 
@@ -103,7 +126,13 @@ def perform(ready: Ready, orders: Orders) -> list[str]:
     with contextlib.redirect_stdout(sys.stderr), ready.run.locked():
         _forget(ready, orders)
         _note_recipe(ready)
-        ran = runner.execute(ready.plan, ready.run, ready.options, _in_child(ready, orders))
+        note = partial(lineage.write, ready.plan.recipe, ready.run)
+        try:
+            ran = runner.execute(
+                ready.plan, ready.run, ready.options, _elsewhere(ready, orders), note
+            )
+        finally:
+            checkpoints.close_engine()
     if not ran:
         say(f"nothing to do: all {len(ready.plan.steps)} steps of {ready.run.path} are finished")
     return ran
@@ -156,7 +185,24 @@ def _note_recipe(ready: Ready) -> None:
     write_text(ready.run.path / PLAN, json.dumps(steps, indent=1) + "\n")
 
 
-def _in_child(ready: Ready, orders: Orders) -> Callable[[Step], None] | None:
-    if orders.children == "always" or (orders.children == "auto" and children.has_gpu()):
-        return lambda step: children.run_in_child(step, ready.run, ready.options, ready.goal)
-    return None
+def _launch_of(orders: Orders) -> Launch | None:
+    if orders.launch is None:
+        if orders.processes is not None:
+            raise RecipeError("--processes says how many --launch starts", "add --launch fsdp2")
+        return None
+    return launching.find_launch(orders.launch, orders.processes)
+
+
+def _elsewhere(ready: Ready, orders: Orders) -> Callable[[Step], Callable[[], None] | None]:
+    wanted = orders.children == "always" or (orders.children == "auto" and machine.has_gpu())
+
+    def elsewhere(step: Step) -> Callable[[], None] | None:
+        if step.kind == "train" and ready.options.launch is not None:
+            run_it = launching.run_launched
+        elif wanted and step.expensive:
+            run_it = children.run_in_child
+        else:
+            return None
+        return lambda: run_it(step, ready.run, ready.options, ready.goal)
+
+    return elsewhere

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from evalkit.console import progress_line, say
+from evalkit.console import no_progress, progress_line, say
 from evalkit.durable import read_json, write_text
 from evalkit.errors import (
     EvalkitError,
@@ -114,37 +114,51 @@ def execute(
     plan: Plan,
     run: RunDir,
     options: RunOptions,
-    in_child: Callable[[Step], None] | None = None,
+    elsewhere: Callable[[Step], Callable[[], None] | None] = lambda step: None,
+    note: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Runs all unfinished steps in order; returns the names of those it ran.
 
-    in_child: runs an expensive step in a process of its own, where that is wanted.
+    elsewhere: what runs a step in processes of its own, None where it is to run in this one.
+    note: writes down what is finished, behind each step and at the end.
 
     Raises:
         StaleStepError: a finished expensive step was made with other settings.
+        EvalkitError: a step's result says that the run must not go on.
     """
     refuse_stale(plan, run, options)
     ran = []
     for number, step in enumerate(plan.steps, start=1):
         current = state(step, run, options)
         if current == "done":
+            _halt(step, run)
             continue
         if current == "stale":
             refuse_stale(plan, run, options)
         say(f"[{number}/{len(plan.steps)}] {step.name}: {step.title}")
-        if in_child is not None and step.expensive:
-            in_child(step)
+        run_elsewhere = elsewhere(step)
+        if run_elsewhere is not None:
+            run_elsewhere()
         else:
             run_step(plan, step, run, options)
         ran.append(step.name)
+        note()
+        _halt(step, run)
+    note()
     return ran
+
+
+def _halt(step: Step, run: RunDir) -> None:
+    """Raises what a finished step's result says against going on."""
+    receipt = run.receipt(step.name)
+    error = step.halt(receipt.result) if receipt else None
+    if error is not None:
+        raise error
 
 
 def run_step(plan: Plan, step: Step, run: RunDir, options: RunOptions) -> Receipt:
     """Does one step in this process and writes its receipt."""
-    basis = step.basis(run)
-    if basis is None:
-        raise StaleStepError(f"step {step.name} needs steps that are not finished")
+    basis = _basis(step, run)
     recovered = run.recover(step.name, step_fingerprint(basis))
     if recovered is not None:
         return recovered
@@ -159,6 +173,29 @@ def run_step(plan: Plan, step: Step, run: RunDir, options: RunOptions) -> Receip
     run.finish(step.name, receipt)
     _note_facts(run, options, step.name, time.monotonic() - started)
     return receipt
+
+
+def begin_step(step: Step, run: RunDir) -> bool:
+    """Makes a step's working folder, for processes that share it; False if it is finished now."""
+    fingerprint = step_fingerprint(_basis(step, run))
+    if run.recover(step.name, fingerprint) is not None:
+        return False
+    run.begin(step.name, fingerprint)
+    return True
+
+
+def join_step(plan: Plan, step: Step, run: RunDir, options: RunOptions) -> None:
+    """Does a step's work beside the process that runs and writes it; its folder is there."""
+    folder = run.begin(step.name, step_fingerprint(_basis(step, run)))
+    with _told_what_lacks(step, run):
+        step.work(StepContext(plan.recipe, run, folder, options, no_progress))
+
+
+def _basis(step: Step, run: RunDir) -> dict[str, Any]:
+    basis = step.basis(run)
+    if basis is None:
+        raise StaleStepError(f"step {step.name} needs steps that are not finished")
+    return basis
 
 
 @contextmanager

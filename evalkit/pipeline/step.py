@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from evalkit.console import is_rank_zero
 from evalkit.errors import EvalkitError
 from evalkit.fingerprint import fingerprint
 from evalkit.recipe import Recipe
@@ -15,8 +16,25 @@ from evalkit.roles import Progress
 from evalkit.rundir import SCRATCH, Receipt, RunDir
 
 Kind = Literal[
-    "base", "generate", "judge", "train", "quantize", "evaluate", "compare", "card", "publish"
+    "base",
+    "generate",
+    "judge",
+    "train",
+    "quantize",
+    "evaluate",
+    "gate",
+    "compare",
+    "card",
+    "publish",
 ]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Training steps in several processes. config: path of an accelerate config."""
+
+    config: str
+    processes: int
 
 
 @dataclass(frozen=True)
@@ -24,10 +42,22 @@ class RunOptions:
     """How to run, as against what to make: nothing here may change a result.
 
     hub_root: folder of the Hub that evalkit serves for `publish.endpoint: local`.
+    report_to: trackers that training reports to (`tracking.TRACKERS`).
+    launch: how training steps are started; None trains in one process.
     """
 
     hub_root: Path
     replace: bool = False
+    report_to: tuple[str, ...] = ()
+    launch: Launch | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> RunOptions:
+        """The options that `dataclasses.asdict` and JSON made plain values of."""
+        paths = {"hub_root": Path(value["hub_root"])}
+        launch = None if value["launch"] is None else Launch(**value["launch"])
+        tuples = {"report_to": tuple(value["report_to"])}
+        return cls(**{**value, **paths, **tuples, "launch": launch})
 
 
 @dataclass(frozen=True)
@@ -51,10 +81,14 @@ class StepContext:
         return folder
 
     def empty_folder(self, name: str) -> Path:
-        """An empty folder in the working folder: what a cut-off attempt left there is removed."""
+        """An empty folder in the working folder: what a cut-off attempt left there is removed.
+
+        Of the processes of a launched step, the first makes it and alone writes in it.
+        """
         folder = self.folder / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        if is_rank_zero():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
         return folder
 
     def result(self, step: str) -> Mapping[str, Any]:
@@ -74,9 +108,11 @@ class Step:
 
     settings: the part of the recipe that decides its result, plug-in versions included.
     needs: steps whose results it reads.
+    after: steps that must be finished before it, though nothing of theirs decides its result.
     expensive: when finished with other settings it is refused, never silently done again.
     title: for people; cost: what it will take, in plain words (`1500 prompts x 5 responses`).
     holds: whether what a finished step did outside the run folder is still there.
+    halt: why, after its result, the run must not go on; None where it may.
     """
 
     name: str
@@ -89,6 +125,8 @@ class Step:
     cost: str = ""
     version: int = 1
     holds: Callable[[RunDir, RunOptions], bool] = lambda run, options: True
+    after: tuple[str, ...] = ()
+    halt: Callable[[Mapping[str, Any]], EvalkitError | None] = lambda result: None
 
     def basis(self, run: RunDir) -> dict[str, Any] | None:
         """What its fingerprint is taken of; None while a step it needs is unfinished."""
@@ -128,11 +166,11 @@ class Plan:
         return [step.name for step in self.steps if step.name in found]
 
     def up_to(self, names: set[str]) -> Plan:
-        """The plan cut down to some steps and all that they need."""
+        """The plan cut down to some steps and all that must be finished for them."""
         wanted = set(names)
         for step in reversed(self.steps):
             if step.name in wanted:
-                wanted.update(step.needs)
+                wanted.update(step.needs, step.after)
         return Plan(self.recipe, tuple(step for step in self.steps if step.name in wanted))
 
 

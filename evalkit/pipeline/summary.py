@@ -14,7 +14,7 @@ from evalkit.console import no_progress
 from evalkit.durable import read_json
 from evalkit.errors import RecipeError
 from evalkit.family import Family
-from evalkit.pipeline import carding, comparison, evaluation, publishing, runner
+from evalkit.pipeline import carding, comparison, evaluation, lineage, publishing, runner
 from evalkit.pipeline.checkpoints import FOLDER as CHECKPOINT
 from evalkit.pipeline.family import gather
 from evalkit.pipeline.step import Plan, RunOptions, StepContext
@@ -40,6 +40,7 @@ def describe_plan(
                 "title": step.title,
                 "cost": step.cost,
                 "needs": list(step.needs),
+                "after": list(step.after),
                 "settings": to_json(step.settings),
             }
             for step in plan.steps
@@ -94,6 +95,7 @@ def describe_run(path: Path) -> dict[str, Any]:
         "checkpoints": _checkpoints(run, finished),
         "scores": _scores(run, finished),
         "comparisons": _comparisons(run, finished),
+        "lineage": lineage.read(run),
         "family": to_json(family) if family else None,
         "cards": _cards(run, family),
         "releases": to_json(publishing.read_releases(run)),
@@ -109,6 +111,10 @@ def print_run(description: Mapping[str, Any]) -> None:
         state = state if step["planned"] else "earlier"
         rows.append([step["step"], state, seconds, step["result"]])
     print_columns(rows)
+    origins = lineage.rows(description["lineage"]) if description["lineage"] else []
+    if origins:
+        click.echo()
+        print_columns(origins)
     if description["family"]:
         click.echo()
         _print_family(from_json(Family, description["family"]))

@@ -9,7 +9,7 @@ from evalkit import rendering
 from evalkit.errors import RecipeError
 from evalkit.loading import config_of, weights_digest
 from evalkit.pipeline import plugins
-from evalkit.pipeline.checkpoints import FOLDER, checkpoint_of, opened, release
+from evalkit.pipeline.checkpoints import FOLDER, checkpoint_of, release, tokenizer
 from evalkit.pipeline.groups import read_groups
 from evalkit.pipeline.layout import final_checkpoint, iterations, step_of, variant_name
 from evalkit.pipeline.responses import step_name as responses_step
@@ -64,8 +64,8 @@ def _offered(context: StepContext, parent: str) -> list[list[int]]:
     """Calibration data for the scheme to draw from: the recipe's own, else training prompts."""
     if context.recipe.calibration is not None:
         source = plugins.make("sources", context.recipe.calibration)
-        tokenizer = opened(checkpoint_of(context, parent)).tokenizer
-        return [_rendered(tokenizer, prompt) for prompt in source.prompts()]
+        own = tokenizer(checkpoint_of(context, parent))
+        return [_rendered(own, prompt) for prompt in source.prompts()]
     groups = read_groups(context.run.folder(responses_step(parent)))
     return [_conversation(group) for group in groups]
 

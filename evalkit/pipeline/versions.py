@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = (
     "evalkit", "torch", "transformers", "accelerate", "lm_eval", "alpaca_eval", "fschat",
-    "llmcompressor", "compressed-tensors",
+    "llmcompressor", "compressed-tensors", "peft", "bitsandbytes",
 )  # fmt: skip
 
 

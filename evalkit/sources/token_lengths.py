@@ -32,6 +32,7 @@ class Preview:
 class TokenReport:
     """Lengths in tokens.
 
+    bos: BOS tokens before a prompt; bos_missing: none, though the tokenizer begins other text so.
     measured: how many of `of` examples these figures are of.
     cut: examples with a response that does not fit into max_length beside its prompt.
     dropped: examples whose prompt alone fills max_length.
@@ -40,6 +41,7 @@ class TokenReport:
     model: str
     template: str
     bos: int
+    bos_missing: bool
     end_of_turn: str
     measured: int
     of: int
@@ -62,7 +64,8 @@ def measure(records: Sequence[Record], model: str, max_length: int | None) -> To
             tokenizer = load_tokenizer(model)
     except ImportError as error:
         raise missing_extra("transformers", "train") from error
-    checked = rendering.preflight(tokenizer)
+    missing = rendering.bos_is_missing(tokenizer)
+    checked = rendering.preflight(tokenizer, without_bos=missing)
     step = max(len(records) / MEASURED, 1.0)
     sample = [records[int(i * step)] for i in range(min(len(records), MEASURED))]
     lengths: dict[str, list[int]] = {}
@@ -83,6 +86,7 @@ def measure(records: Sequence[Record], model: str, max_length: int | None) -> To
         model=model,
         template="its own" if checked.has_template else "none of its own: a plain one stands in",
         bos=checked.bos_count,
+        bos_missing=missing,
         end_of_turn=str(tokenizer.decode([checked.end_of_turn_id])),
         measured=len(sample),
         of=len(records),
