@@ -104,7 +104,7 @@ def measured(arguments: argparse.Namespace, folder: Path) -> dict[str, list[floa
 
 def random_model(folder: Path) -> Path:
     """The random Llama that training is measured on too."""
-    from training_world import write_model
+    from training_vs_trl_arms.world import write_model
 
     write_model(folder, "20m", "float32")
     return folder
@@ -112,7 +112,7 @@ def random_model(folder: Path) -> Path:
 
 def prompts(model: Path, count: int) -> list[list[int]]:
     """Random token ids with the lengths of UltraFeedback's prompts."""
-    from training_world import groups
+    from training_vs_trl_arms.world import groups
 
     from evalkit.loading import config_of
 

@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training_world import SHAPES, write_model
+from training_vs_trl_arms.world import SHAPES, write_model
 
 HERE = Path(__file__).parent
 PAIR_ARMS = ("trl_default", "trl_best", "trl_best_checkpointed", "evalkit_auto")
@@ -48,7 +48,8 @@ def main() -> None:
     tables: dict[str, list[Line]] = {}
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder), arguments.model, "float32")
-        pair_arms = PAIR_ARMS + (LAYOUT_ARMS if arguments.layouts else ())
+        chosen = tuple(arguments.arms or PAIR_ARMS)
+        pair_arms = chosen + (LAYOUT_ARMS if arguments.layouts else ())
         tables["pairs, sppo_hard"] = measured(pair_arms, folder, arguments, 2, arguments.count)
         groups = measured(GROUP_ARMS, folder, arguments, K, arguments.count // 2)
         tables[f"K = {K}, pointwise"] = groups
@@ -68,6 +69,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--attention", default="auto")
     parser.add_argument("--token-budget", type=int, help="of evalkit; default its own choice")
     parser.add_argument("--layouts", action="store_true", help="every layout of evalkit too")
+    parser.add_argument("--arms", nargs="+", help="of pairs, the first is compared with")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--json", type=Path, help="default perf/results/training_vs_trl_...json")
     return parser.parse_args()
@@ -104,13 +106,15 @@ def run(
     arm: str, folder: str, arguments: argparse.Namespace, responses: int, count: int
 ) -> dict[str, Any]:
     """One arm in a process of its own."""
-    words = [sys.executable, str(HERE / "training_arms.py"), arm, folder]
+    words = [sys.executable, str(HERE / "training_vs_trl_arms" / "arm.py"), arm, folder]
     for name in ("model", "batch", "device", "dtype", "attention"):
         words += [f"--{name}", str(getattr(arguments, name))]
     words += ["--responses", str(responses), "--count", str(count)]
     if arguments.token_budget is not None:
         words += ["--token-budget", str(arguments.token_budget)]
-    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{arm} failed:\n{done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(f"  {arm}: {found['train_s']:.1f} s", file=sys.stderr)
     return found

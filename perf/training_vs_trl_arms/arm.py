@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training_world import MAX_LENGTH, SHAPES, Group, groups, text
+from world import MAX_LENGTH, SHAPES, Group, groups, text
 
 from evalkit.records import TrainingExample
 from evalkit.training_settings import TrainingSettings
