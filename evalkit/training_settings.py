@@ -59,7 +59,11 @@ class TrainingSettings(BaseModel):
         5e-7, description="peak learning rate"
     )
     optimizer: Optimizer = Field("rmsprop", description="as named by transformers")
-    weight_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="decoupled decay")
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="as torch has it: decoupled in adamw_torch and adafactor, added to the gradient"
+        " in rmsprop and sgd",
+    )
     max_grad_norm: Annotated[float, Field(ge=0)] = Field(
         1.0, description="gradients are clipped to this norm; 0 never clips"
     )

@@ -97,7 +97,7 @@ def measured(arguments: argparse.Namespace, folder: Path) -> dict[str, list[floa
                 lines[name].append(round(arm() / (time.perf_counter() - start), 1))
                 print(f"{name}: {lines[name][-1]}", file=sys.stderr)
     finally:
-        raw.terminate()
+        raw.communicate()  # the end of its input is its end
         engine.close()
     return lines
 

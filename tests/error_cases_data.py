@@ -94,6 +94,12 @@ NEEDS = [
     _prompts("judge-without-rules", _lines({"prompt": "What is 2 + 2?"})),
     _method("method-without-gold", "spin", GOOD),
     _method("method-without-rejected", "dpo", {**GOOD, "response": "4"}),
+    Case(
+        "every-prompt-dropped",
+        "train mine.yaml --out run",
+        {"    judge: rule\n": "    judge: rule\n    sampling: {temperature: 0}\n"},
+        may_leave=("run/*",),
+    ),
     Case("pocket-unknown-kind", "train mine.yaml", {"count: 8": "count: 8, kinds: [poems]"}),
 ]
 MEASURING = [

@@ -82,6 +82,17 @@ def test_a_layout_can_be_forced(layout: str) -> None:
     assert choose(tiny_model("llama"), requests(5, 2, 9), layout) == Choice(layout, "sdpa")
 
 
+def test_a_forced_layout_takes_the_kernel_that_suits_it(flash: None) -> None:
+    """One row of many sequences is what FlashAttention is for; others need a dense mask for it."""
+    some = requests(150, 2, 400)
+    for layout, kernel in (("packed", "flash_attention_2"), ("tree", "sdpa"), ("padded", "sdpa")):
+        chosen = choose(on_gpu(), some, layout, precision="bfloat16")
+        assert chosen == Choice(layout, kernel)
+    asked = choose(on_gpu(), some, "packed", attention="sdpa", precision="bfloat16")
+    assert asked == Choice("packed", "sdpa")
+    assert choose(on_gpu(), some, "packed") == Choice("packed", "sdpa")  # not in float32
+
+
 def checkpointed() -> torch.nn.Module:
     model = tiny_model("llama")
     model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -148,6 +148,20 @@ def test_passes_keep_within_the_budget(layout: str) -> None:
         assert used <= 260
 
 
+@pytest.mark.parametrize(
+    ("layout", "slots", "tokens"),
+    [("tree", 14, 10), ("packed", 13, 13), ("padded", 18, 13), ("cache", 15, 10)],
+)
+def test_slots_are_tokens_and_padding(layout: str, slots: int, tokens: int) -> None:
+    """A prompt of 3 and one of 1, continued by 4 and 2 tokens, and by 3: the last ones unread."""
+    requests = [
+        ScoringRequest((1, 2, 3), ((4, 5, 6, 7), (8, 9))),
+        ScoringRequest((2,), ((3, 4, 5),)),
+    ]
+    batch = lay_out(requests, [[0], [1]], layout)
+    assert (batch.n_slots, int(batch.n_tokens)) == (slots, tokens)
+
+
 def test_one_sequence_a_row_needs_no_mask() -> None:
     """A plain causal pass is what kernels are fastest at."""
     requests = [ScoringRequest((1, 2), ((3, 4),)), ScoringRequest((5, 6, 7), ((8,),))]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import runs
 
 from evalkit import roles
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.journal import Journal
 from evalkit.loading import weights_digest
-from evalkit.pipeline import checkpoints, plugins
+from evalkit.pipeline import checkpoints, children, launching, plugins, run
 from evalkit.pipeline.journaled import JournaledEngine
 from evalkit.pipeline.sharing import Accelerator
+from evalkit.recipe_file import read_document
 from evalkit.records import Checkpoint, Prompt, Response
 from evalkit.roles import (
     GenerationRequest,
@@ -167,6 +170,47 @@ def test_scorer_and_transformers_engine_share_one_loaded_model(
     checkpoints.release()
     assert engines[0]._loaded is None
     assert checkpoints._loaded.cache_info().currsize == 0
+
+
+def test_what_an_engine_is_needs_no_model_once_it_was_loaded(
+    engines: list[Any], base: Checkpoint, tmp_path: Path
+) -> None:
+    """A benchmark writes it down behind its judge, who may have the GPU then."""
+    checkpoints._loaded.cache_clear()
+    engine = checkpoints.open_engine(PluginRef(name="transformers"), base, Journal(tmp_path / "a"))
+    engine.generate(REQUESTS, GREEDY, ignore)
+    said = engine.identity(), engine.tokenizer
+    judge = LocalJudge(roles.Options())
+    checkpoints.open_judge(judge, Journal(tmp_path / "b")).compare(_pair(), ignore)
+    assert (engine.identity(), engine.tokenizer) == said
+    assert said[0]["dtype"] == "float32"
+    assert checkpoints._loaded.cache_info().currsize == 0
+    assert judge.closed == 0
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_nothing_is_held_here_while_other_processes_do_a_step(
+    base: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launched: bool
+) -> None:
+    orders = run.Orders(out=tmp_path / "run", children="never" if launched else "always")
+    ready = run.prepare("train", read_document(runs.RECIPES / "micro.yaml"), orders)
+    if launched:
+        launch = launching.find_launch("ddp", 2)
+        ready = ready._replace(options=replace(ready.options, launch=launch))
+    held: list[int] = []
+
+    def look(*_: Any) -> None:
+        held.append(checkpoints._loaded.cache_info().currsize)
+
+    monkeypatch.setattr(launching, "run_launched", look)
+    monkeypatch.setattr(children, "run_in_child", look)
+    checkpoints._loaded.cache_clear()
+    checkpoints.opened(base)
+    assert checkpoints._loaded.cache_info().currsize == 1
+    do = run._elsewhere(ready, orders)(ready.plan.by_name["iter1-train"])
+    assert do is not None
+    do()
+    assert held == [0]
 
 
 def test_only_missing_batches_are_generated(tmp_path: Path) -> None:

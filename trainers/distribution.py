@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -18,6 +19,10 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.utils.data import Sampler
 
 from evalkit.errors import PrerequisiteError
+
+# How long a process waits for the slowest, whose part of a reference pass may be the longest by
+# minutes: NCCL's own limit is ten. No longer is waited for one that died: its launch ends them all.
+WAIT = timedelta(hours=2)
 
 
 def take_own_gpu() -> None:

@@ -56,8 +56,7 @@ class TokenBudget:
 
 def smaller_budget(budget: int, failed: Piece) -> int:
     """Half of what a pass that failed took; 0 if it held one example, which cannot be halved."""
-    tokens = int(failed.packed.input_ids_RT.numel())
-    return min(budget, tokens) // 2 if len(failed.examples) > 1 else 0
+    return min(budget, failed.packed.n_slots) // 2 if len(failed.examples) > 1 else 0
 
 
 def least_of_any_rank(accelerator: Accelerator, value: int) -> int:

@@ -25,6 +25,7 @@ from evalkit.scoring import ScoringModel, choose, default_token_budget
 from evalkit.trainers import memory
 from evalkit.trainers.adapters import adapter_digest, add_adapter, frozen_model
 from evalkit.trainers.batches import Piece, epoch_order, n_processes, pack, share_of
+from evalkit.trainers.distribution import WAIT
 from evalkit.trainers.precision import autocast
 from evalkit.trainers.reference_cache import Logps, PassJournal, ReferenceCache, split
 from evalkit.training_settings import TrainingSettings
@@ -206,7 +207,7 @@ class _Ranks(NamedTuple):
             return cls()
         from accelerate import PartialState
 
-        state = PartialState(cpu=not torch.cuda.is_available())
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=WAIT)
         return cls(state.process_index, state.num_processes, state.is_local_main_process)
 
     def of_each(self, value: T) -> list[T]:

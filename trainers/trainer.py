@@ -26,6 +26,7 @@ from evalkit.trainers import bad_batch, memory
 from evalkit.trainers.batches import EpochSampler, Piece, pack, schedule_steps, share_of, weight_of
 from evalkit.trainers.checkpoints import CheckpointedTrainer
 from evalkit.trainers.distribution import (
+    WAIT,
     EvenSampler,
     backward,
     is_sharded,
@@ -309,6 +310,7 @@ def training_arguments(
         seed=seed % 2**32,  # numpy takes no more
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
+        ddp_timeout=int(WAIT.total_seconds()),
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,  # they are constants, and a pass done again must meet no one
         use_cache=bool(getattr(model.config, "use_cache", True)),

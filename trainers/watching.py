@@ -151,7 +151,7 @@ def work_watched(examples: Sequence[TrainingExample], packed: PackedBatch) -> di
     """What a forward pass computes: tokens of prompts and responses, and slots of padding."""
     tokens = sum(len(e.prompt_token_ids) + sum(map(len, e.continuations)) for e in examples)
     return {
-        "padding_factor": Mean(float(packed.input_ids_RT.numel()), packed.length_R.sum()),
+        "padding_factor": Mean(float(packed.n_slots), packed.n_tokens),
         TOKENS_PER_STEP: Mean(float(tokens), 0.0),  # `step_watched` counts the steps
     }
 

@@ -41,27 +41,27 @@ class TransformersEngine(Engine):
         super().__init__(options)
         self._open_model: Callable[[], LoadedModel] | None = None
         self._loaded: LoadedModel | None = None
+        # Kept while the model rests: to be asked for them, it need not be loaded again.
+        self._tokenizer: Any = None
+        self._identity: Mapping[str, Any] = {}
 
     def serve(
         self, checkpoint: Checkpoint, open_model: Callable[[], LoadedModel]
     ) -> TransformersEngine:
         self._open_model, self._loaded = open_model, None
+        self._tokenizer, self._identity = None, {}
         return self
 
     @property
     def tokenizer(self) -> Any:
-        return self._model_and_tokenizer().tokenizer
+        if self._tokenizer is None:
+            self._tokenizer = self._model_and_tokenizer().tokenizer
+        return self._tokenizer
 
     def identity(self) -> Mapping[str, Any]:
-        from transformers import __version__
-
-        model = self._model_and_tokenizer().model
-        return {
-            "engine": "transformers",
-            "version": __version__,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "attention": model.config._attn_implementation,
-        }
+        if not self._identity:
+            self._identity = _identity(self._model_and_tokenizer().model)
+        return self._identity
 
     def batches(self, requests: Sequence[GenerationRequest]) -> list[list[int]]:
         import torch
@@ -146,6 +146,17 @@ class TransformersEngine(Engine):
         if self._loaded is None:
             self._loaded = self._open_model()
         return self._loaded
+
+
+def _identity(model: Any) -> dict[str, Any]:
+    from transformers import __version__
+
+    return {
+        "engine": "transformers",
+        "version": __version__,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "attention": model.config._attn_implementation,
+    }
 
 
 def _stop_check(tokenizer: Any, stop: Sequence[str]) -> Callable[[list[int]], bool]:

@@ -203,6 +203,11 @@ def _elsewhere(ready: Ready, orders: Orders) -> Callable[[Step], Callable[[], No
             run_it = children.run_in_child
         else:
             return None
-        return lambda: run_it(step, ready.run, ready.options, ready.goal)
+
+        def run_there() -> None:
+            checkpoints.release()  # what steps have left open here
+            run_it(step, ready.run, ready.options, ready.goal)
+
+        return run_there
 
     return elsewhere

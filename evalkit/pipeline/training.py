@@ -26,6 +26,17 @@ from evalkit.stages import Stage
 from evalkit.trainers import released
 from evalkit.trainers.before import ADAPTER, OPTIMIZER, Before
 
+# What helps where most prompts were dropped for a reason.
+_MORE = "raise sampling.temperature, or the method's samples"
+_HINTS = {
+    "identical_responses": f"all responses to a prompt are the same: {_MORE}",
+    "tied": f"the judge finds no response better than another: {_MORE}, or take another judge",
+    "unjudged": "the judge gave no verdicts: check its model, its address or its limits",
+    "equal_to_gold": "the model answers as the data does: there is nothing more to learn from it",
+    "no_gold": "give prompts with responses",
+    "no_rejected": "give prompts with chosen and rejected responses",
+}
+
 
 def step(recipe: Recipe, slot: IterationSlot) -> Step:
     """The step that trains one iteration."""
@@ -66,10 +77,7 @@ def _train(context: StepContext, stage: Stage, slot: IterationSlot) -> Mapping[s
     earlier = [group for name in slot.earlier for group in groups.get(name, ())]
     made = method.examples(groups[slot.name], earlier)
     if not made.examples:
-        raise RecipeError(
-            f"{slot.name}: every prompt was dropped: {made.dropped}",
-            "the judge finds no difference between responses, or they equal the gold ones",
-        )
+        raise _nothing_to_train_on(slot.name, made.dropped)
     examples, cut = _cut_as_released(stage, made.examples)
     facts = _trained(context, stage, slot, method, examples)
     if not is_rank_zero():
@@ -86,6 +94,12 @@ def _train(context: StepContext, stage: Stage, slot: IterationSlot) -> Mapping[s
         "facts": {**facts, **cut},
         **_judging_facts(context, slot),
     }
+
+
+def _nothing_to_train_on(name: str, dropped: Mapping[str, int]) -> RecipeError:
+    told = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in dropped.items())
+    most = max(dropped, key=dropped.__getitem__, default="")
+    return RecipeError(f"{name}: every prompt was dropped: {told}", _HINTS.get(most, ""))
 
 
 def _compat_settings(stage: Stage) -> dict[str, Any]:

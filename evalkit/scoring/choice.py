@@ -60,7 +60,8 @@ def choose(
                 f"training.layout: {layout} is not exact for this model: {reason}",
                 "use layout: auto, which takes the fastest that is",
             )
-        return Choice(layout, attention_kernel(inside))
+        flash = _flash(precision) if on_gpu and attention == "auto" and layout == "packed" else None
+        return Choice(layout, flash or attention_kernel(inside))
     if inexact_because(inside, "packed"):
         return Choice("padded", attention_kernel(inside))
     if not on_gpu:

@@ -63,6 +63,18 @@ class PackedBatch(NamedTuple):
     continuation_S: Tensor
     n_continuations: int
 
+    @property
+    def n_slots(self) -> int:
+        """Tokens that are computed, padding included."""
+        branches = 0 if self.branches is None else self.branches.input_ids_BT.numel()
+        return self.input_ids_RT.numel() + branches
+
+    @property
+    def n_tokens(self) -> Tensor:
+        """Those of them that are no padding."""
+        total = self.length_R.sum()
+        return total if self.branches is None else total + self.branches.length_B.sum()
+
     def to(self, device: Any) -> PackedBatch:
         """The same batch on `device`."""
         moved = {
