@@ -40,7 +40,8 @@ class CheckpointScorer:
     @property
     def max_length(self) -> int | None:
         """Tokens of prompt and continuation that the model was made for, where it says so."""
-        limit = getattr(self._model.config, "max_position_embeddings", None)
+        config = self._model.config.get_text_config()  # of a model that sees, one of several
+        limit = getattr(config, "max_position_embeddings", None)
         return None if limit is None else int(limit)
 
     def score(

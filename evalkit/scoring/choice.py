@@ -55,11 +55,7 @@ def choose(
     on_gpu = inside.device.type != "cpu"
     _check_kernel(inside, attention, precision, on_gpu)
     if layout != "auto":
-        if reason := inexact_because(inside, layout):
-            raise RecipeError(
-                f"training.layout: {layout} is not exact for this model: {reason}",
-                "use layout: auto, which takes the fastest that is",
-            )
+        refuse_inexact(inside, layout)
         flash = _flash(precision) if on_gpu and attention == "auto" and layout == "packed" else None
         return Choice(layout, flash or attention_kernel(inside))
     if inexact_because(inside, "packed"):
@@ -67,6 +63,15 @@ def choose(
     if not on_gpu:
         return Choice("tree", attention_kernel(inside))
     return _on_gpu(inside, _shape(requests), attention, precision)
+
+
+def refuse_inexact(model: Any, layout: str) -> None:
+    """Raises RecipeError where `layout` would give other log-probabilities; needs no weights."""
+    if reason := inexact_because(model, layout):
+        raise RecipeError(
+            f"training.layout: {layout} is not exact for this model: {reason}",
+            "use layout: auto, which takes the fastest that is",
+        )
 
 
 def _on_gpu(model: Any, shape: _Shape, attention: str, precision: str) -> Choice:

@@ -32,45 +32,35 @@ def default_token_budget(device_type: str, training: bool = False) -> int:
 def split_by_tokens(
     requests: Sequence[ScoringRequest], token_budget: int, layout: BatchLayout
 ) -> list[list[int]]:
-    """Indices of the requests of each forward pass, alike in length and within the budget.
+    """Indices of the requests of each forward pass, alike in length and, padded, within the budget.
 
     A request larger than the budget gets a pass of its own.
     """
     sizes = [laid_out_length(request, layout) for request in requests]
-    order = sorted(range(len(requests)), key=lambda index: (-sizes[index], index))
     passes: list[list[int]] = []
-    used = token_budget + 1
-    for index in order:
-        if used + sizes[index] > token_budget:
-            passes.append([])
-            used = 0
-        passes[-1].append(index)
-        used += sizes[index]
+    for index in _by_size(sizes):
+        joined = [*passes[-1], index] if passes else []
+        parts = [requests[i] for i in joined], [sizes[i] for i in joined]
+        if joined and _slots(*parts, layout) <= token_budget:
+            passes[-1] = joined
+        else:
+            passes.append([index])
     return [sorted(group) for group in passes]
 
 
 def laid_out_length(request: ScoringRequest, layout: BatchLayout) -> int:
-    """Tokens that a request takes in a forward pass, its own padding included."""
+    """Tokens that a request takes in a forward pass of its own, padding included."""
     if layout == "tree":
         return tree_length(request)
     if layout == "packed":
         return separate_length(request)
-    if layout == "padded":
-        return padded_length(request)
-    longest = max(map(len, request.continuations), default=1)
-    return len(request.prompt_token_ids) + len(request.continuations) * (longest - 1)
+    return _padded_slots([request], layout)
 
 
 def separate_length(request: ScoringRequest) -> int:
     """Tokens of a request when each continuation is read after a prompt of its own."""
     prompt = len(request.prompt_token_ids)
     return sum(prompt + len(continuation) - 1 for continuation in request.continuations)
-
-
-def padded_length(request: ScoringRequest) -> int:
-    """Tokens of a request when each continuation has a row as long as the longest."""
-    longest = max(map(len, request.continuations), default=0)
-    return len(request.continuations) * (len(request.prompt_token_ids) + longest)
 
 
 def fill_rows(requests: Sequence[ScoringRequest], layout: BatchLayout = "tree") -> list[Row]:
@@ -83,11 +73,34 @@ def fill_rows(requests: Sequence[ScoringRequest], layout: BatchLayout = "tree") 
         return [list(range(len(requests)))]
     if layout != "tree":
         return [[index] for index in range(len(requests))]
-    sizes = [tree_length(request) for request in requests]
+    return _first_fit([tree_length(request) for request in requests])
+
+
+def _slots(requests: Sequence[ScoringRequest], sizes: Sequence[int], layout: BatchLayout) -> int:
+    """Tokens that are computed for requests of these sizes together, padding included."""
+    if layout == "packed":
+        return sum(sizes)
+    if layout == "tree":
+        return len(_first_fit(sizes)) * max(sizes)
+    return _padded_slots(requests, layout)
+
+
+def _padded_slots(requests: Sequence[ScoringRequest], layout: BatchLayout) -> int:
+    prompts = [len(request.prompt_token_ids) for request in requests]
+    # The last token of a continuation is predicted and not read.
+    longest = [max(map(len, request.continuations), default=1) - 1 for request in requests]
+    count = sum(len(request.continuations) for request in requests)
+    if layout == "cache":
+        return len(requests) * max(prompts) + count * max(longest)
+    return count * max(map(sum, zip(prompts, longest, strict=True)))
+
+
+def _first_fit(sizes: Sequence[int]) -> list[Row]:
+    """Indices of sizes in rows no longer than the largest, filled by decreasing size."""
     capacity = max(sizes)
     rows: list[Row] = []
     used: list[int] = []
-    for index in sorted(range(len(requests)), key=lambda index: (-sizes[index], index)):
+    for index in _by_size(sizes):
         room = (n for n, tokens in enumerate(used) if tokens + sizes[index] <= capacity)
         row = next(room, len(rows))
         if row == len(rows):
@@ -96,6 +109,10 @@ def fill_rows(requests: Sequence[ScoringRequest], layout: BatchLayout = "tree") 
         rows[row].append(index)
         used[row] += sizes[index]
     return [sorted(row) for row in rows]
+
+
+def _by_size(sizes: Sequence[int]) -> list[int]:
+    return sorted(range(len(sizes)), key=lambda index: (-sizes[index], index))
 
 
 def prefix_rows(
