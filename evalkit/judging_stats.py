@@ -1,7 +1,8 @@
 """What a round of judging says of its judge and its responses, before anything is trained on it.
 
 Over the K responses to a prompt: C_ij is the judge's logit that i, shown first, beats j; the
-debiased margin is D_ij = (C_ij - C_ji) / 2; a response's score is its mean margin over the others.
+debiased margin is D_ij = (C_ij - C_ji) / 2. Sizes are told in win probabilities: a judge that is
+certain has logits without bound, of which a few would outweigh all others.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations
-from statistics import StatisticsError, correlation, fmean
+from statistics import StatisticsError, correlation, fmean, pstdev
 from typing import NamedTuple
 
 PairTable = tuple[tuple[float | None, ...], ...]
@@ -36,9 +37,9 @@ class PreferenceStats(NamedTuple):
     duplicate_responses: responses like an earlier one to the same prompt; duplicate_rate: their
         part of all.
     cyclic_triples: part of the triples without ties in which i beats j beats k beats i.
-    score_spread: best minus worst score of a prompt, mean over prompts, in logits.
     best_win_prob, worst_win_prob: of a prompt's responses, means over prompts.
-    length_score_correlation: of length and score, within prompts.
+    win_prob_spread: standard deviation over a prompt's different responses, mean over prompts.
+    length_win_prob_correlation: of length and win probability, within prompts.
     unjudged_prompts: prompts without win probabilities, because verdicts are missing.
     """
 
@@ -53,18 +54,19 @@ class PreferenceStats(NamedTuple):
     duplicate_responses: int
     duplicate_rate: float | None
     cyclic_triples: float | None
-    score_spread: float | None
     best_win_prob: float | None
     worst_win_prob: float | None
-    length_score_correlation: float | None
+    win_prob_spread: float | None
+    length_win_prob_correlation: float | None
     unjudged_prompts: int
 
 
 class _Distinct(NamedTuple):
-    """The different responses to one prompt: lengths, and logits among them."""
+    """The different responses to one prompt: lengths, logits among them, win probabilities."""
 
     lengths: tuple[int, ...]
     logits: PairTable
+    win_probs: tuple[float, ...] | None
 
     def both_ways(self) -> Iterator[tuple[float, float]]:
         for i, j in combinations(range(len(self.logits)), 2):
@@ -75,16 +77,6 @@ class _Distinct(NamedTuple):
     def margin(self, i: int, j: int) -> float | None:
         forward, backward = self.logits[i][j], self.logits[j][i]
         return None if forward is None or backward is None else (forward - backward) / 2
-
-    def scores(self) -> list[float] | None:
-        """Mean margin over the others; None where one was not judged."""
-        rows = [
-            [self.margin(i, j) for j in range(len(self.logits)) if j != i]
-            for i in range(len(self.logits))
-        ]
-        if len(rows) < 2 or any(margin is None for row in rows for margin in row):
-            return None
-        return [fmean(margin for margin in row if margin is not None) for row in rows]
 
     def cycles(self) -> Iterator[bool]:
         """For each triple without ties, whether no response of it beats both others."""
@@ -107,7 +99,11 @@ def stats_of(groups: Sequence[JudgedResponses], cut_verdicts: int) -> Preference
     ties = sum(forward == backward for forward, backward in both_ways)
     responses = sum(len(group.texts) for group in groups)
     duplicates = responses - sum(len(group.lengths) for group in distinct)
-    scored = [(group, scores) for group in distinct if (scores := group.scores()) is not None]
+    told_apart = [
+        (group.lengths, group.win_probs)
+        for group in distinct
+        if group.win_probs is not None and len(group.win_probs) > 1
+    ]
     win_probs = [group.win_probs for group in groups if group.win_probs is not None]
     return PreferenceStats(
         verdicts=len(asked),
@@ -121,12 +117,10 @@ def stats_of(groups: Sequence[JudgedResponses], cut_verdicts: int) -> Preference
         duplicate_responses=duplicates,
         duplicate_rate=duplicates / responses if responses else None,
         cyclic_triples=_mean([float(cyclic) for group in distinct for cyclic in group.cycles()]),
-        score_spread=_mean([max(scores) - min(scores) for _, scores in scored]),
         best_win_prob=_mean([max(row) for row in win_probs]),
         worst_win_prob=_mean([min(row) for row in win_probs]),
-        length_score_correlation=_correlation_within(
-            [(group.lengths, scores) for group, scores in scored]
-        ),
+        win_prob_spread=_mean([pstdev(row) for _, row in told_apart]),
+        length_win_prob_correlation=_correlation_within(told_apart),
         unjudged_prompts=sum(group.win_probs is None for group in groups),
     )
 
@@ -136,6 +130,7 @@ def _distinct(group: JudgedResponses) -> _Distinct:
     return _Distinct(
         tuple(group.lengths[i] for i in kept),
         tuple(tuple(group.logits[i][j] for j in kept) for i in kept),
+        None if group.win_probs is None else tuple(group.win_probs[i] for i in kept),
     )
 
 

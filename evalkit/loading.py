@@ -1,6 +1,6 @@
 """Loads checkpoints (a folder, or a Hub id at a revision), checks and digests their folders.
 
-Only `load_model` needs torch; the rest reads files, of the weights no more than it must.
+Only making a model needs torch; the rest reads files, of the weights no more than it must.
 """
 
 from __future__ import annotations
@@ -140,6 +140,20 @@ def check_model_type(folder: str | Path) -> None:
             f"{file}: a '{kind}' model is no causal language model",
             "give one that continues text, such as a Llama, Mistral, Gemma or Qwen",
         )
+
+
+def without_weights(folder: str | Path) -> Any:
+    """The model of a folder as its config has it, on torch's meta device: nothing is allocated.
+
+    Raises:
+        RecipeError: this transformers has no causal LM for it.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    check_model_type(folder)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
 
 
 def _decompress(model: Any, torch: Any) -> None:

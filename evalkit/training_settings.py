@@ -93,7 +93,8 @@ class TrainingSettings(BaseModel):
     layout: Layout = Field(
         "auto",
         description="how continuations of a prompt share a forward pass: tree (one row, the prompt"
-        " once), cache (the prompt once, its keys and values reused), packed (rows end to end),"
+        " once), cache (the prompt once, its keys and values reused; not with"
+        " gradient_checkpointing), packed (rows end to end),"
         " padded (a row each); auto takes the quickest that is exact for the model",
     )
     attention: Attention = Field("auto", description="attention kernel, as named by transformers")
@@ -103,7 +104,8 @@ class TrainingSettings(BaseModel):
     optimizer_state: Literal["fresh", "kept"] = Field(
         "fresh",
         description="kept: an iteration goes on with the optimizer's moments of the one before, and"
-        " leaves its own beside its checkpoint (for adamw_torch 8 bytes a trained parameter)",
+        " leaves its own beside its checkpoint (for adamw_torch 8 bytes a trained"
+        " parameter); sgd has none",
     )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass to save memory"
@@ -141,6 +143,29 @@ class TrainingSettings(BaseModel):
             raise ValueError(
                 f"save_steps {self.save_steps} is not a multiple of log_steps {self.log_steps}:"
                 " change one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _memory_that_can_be(self) -> Self:
+        if self.layout == "cache" and self.gradient_checkpointing:
+            raise ValueError(
+                "layout cache reuses keys and values that gradient_checkpointing drops:"
+                " use layout auto, or gradient_checkpointing false"
+            )
+        if self.layout == "tree" and self.attention == "flash_attention_2":
+            raise ValueError(
+                "layout tree needs a tree-shaped mask, which attention flash_attention_2 does not"
+                " take: use layout auto, or attention flex_attention"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _state_that_can_be_kept(self) -> Self:
+        if self.optimizer_state == "kept" and self.optimizer == "sgd":
+            raise ValueError(
+                "optimizer_state kept would change nothing: sgd, without momentum, has no state:"
+                " make it fresh, or take another optimizer"
             )
         return self
 

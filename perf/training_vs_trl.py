@@ -121,8 +121,8 @@ def run(
 
 
 def check_losses(losses: dict[str, list[float]]) -> None:
-    """Prints how far the arms' mean losses of the first step, and so what is computed, differ."""
-    # Later steps differ: each trainer shuffles in its own way.
+    """Prints how far the arms' mean losses, and so what is computed, differ."""
+    # Over all steps: each trainer shuffles in its own way, and so small a rate hardly moves them.
     whole = {arm: sum(values) / len(values) for arm, values in losses.items()}
     first = next(iter(whole.values()))
     worst = max(abs(value - first) / abs(first) for value in whole.values())

@@ -163,10 +163,10 @@ JUDGING = PreferenceStats(
     duplicate_responses=410,
     duplicate_rate=0.0547,
     cyclic_triples=0.013,
-    score_spread=3.4,
     best_win_prob=0.78,
     worst_win_prob=0.21,
-    length_score_correlation=None,
+    win_prob_spread=0.19,
+    length_win_prob_correlation=None,
     unjudged_prompts=3,
 )._asdict()
 

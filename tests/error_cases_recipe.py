@@ -107,7 +107,7 @@ KEYS = [
     ),
     Case(
         "optimizer-that-was-not-kept",
-        edits=_per_iteration("{training: {optimizer_state: kept, optimizer: sgd}}"),
+        edits=_per_iteration("{training: {optimizer_state: kept, optimizer: adafactor}}"),
     ),
     Case(
         "optimizer-kept-of-a-merged-adapter",

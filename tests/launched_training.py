@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from test_trainers_trainer import BASIC, examples, run
+
+from evalkit.trainers.distribution import WAIT
 
 # 14 examples in batches of 4, in small passes: the last batch is short, and ranks differ in passes.
 WHOLE = {"batch_size": 4, "token_budget": 50, "optimizer": "sgd", "learning_rate": 0.1}
@@ -40,6 +43,9 @@ def train_all(folder: Path, untied: Path, tied: Path) -> None:
     seen.clear()
     run(folder / "resumed", untied, settings, data=examples(14), progress=watch)
     assert seen == ([RESUMED_AFTER + 1, RESUMED_AFTER + 2] if first else [])
+    if torch.distributed.is_initialized():
+        group = torch.distributed.distributed_c10d._get_default_group()
+        assert group._get_backend(torch.device("cpu")).options._timeout == WAIT
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def test_sppo_as_released_judged_by_a_reward_model(
     assert stats["missing"] == stats["cut_verdicts"] == stats["unjudged_prompts"] == 0
     assert stats["order_bias_abs"] == pytest.approx(0, abs=1e-6)
     assert stats["cyclic_triples"] == 0
-    assert stats["score_spread"] > 0
+    assert stats["win_prob_spread"] > 0
     assert stats["worst_win_prob"] < 0.5 < stats["best_win_prob"]
     assert trained["judging"] == stats
     assert trained["examples"] + sum(trained["dropped"].values()) == 4

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import tiny_model
+from transformers import AutoModelForCausalLM, Gemma3Config
 
 from evalkit import rendering
 from evalkit.engines import transformers as engine_file
@@ -18,6 +19,7 @@ from evalkit.errors import RecipeError, ScoreError
 from evalkit.loading import load_model
 from evalkit.records import Checkpoint, Message, Response
 from evalkit.roles import Engine, GenerationRequest, LoadedModel, Sampling
+from evalkit.scoring import CheckpointScorer
 
 GREEDY = Sampling(temperature=0, max_new_tokens=12)
 
@@ -179,6 +181,26 @@ def test_context_and_misuse_are_refused(loaded: LoadedModel) -> None:
         engine_file.PLUGIN(engine_file.PLUGIN.Options()).generate(
             random_requests(1), GREEDY, ignore
         )
+
+
+def test_the_context_of_a_model_that_also_sees_is_known(loaded: LoadedModel) -> None:
+    text = {
+        "vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "intermediate_size": 32, "head_dim": 16, "sliding_window": 16,
+        "max_position_embeddings": 12,
+    }  # fmt: skip
+    sight = {
+        "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 32, "image_size": 28, "patch_size": 14,
+    }  # fmt: skip
+    config = Gemma3Config(text_config=text, vision_config=sight, mm_tokens_per_image=4)
+    seeing = LoadedModel(AutoModelForCausalLM.from_config(config).eval(), loaded.tokenizer)
+    assert CheckpointScorer(seeing).max_length == 12
+    request = GenerationRequest((2, 5, 6, 7, 8))
+    ((answer,),) = engine(seeing).generate([request], GREEDY, ignore)
+    assert len(answer.token_ids) <= 7 < GREEDY.max_new_tokens
+    with pytest.raises(ScoreError, match="fills the model's context of 12"):
+        engine(seeing).generate([GenerationRequest((2,) * 12)], GREEDY, ignore)
 
 
 def test_identity_and_role(loaded: LoadedModel) -> None:

@@ -116,6 +116,7 @@ def test_another_metric_can_decide() -> None:
     assert comparable(result, result) == [("t", "win_rate")]
     assert comparable(result, result, "lc") == [("t", "lc")]
     assert comparable(result, result, "other") == []
+    assert gating._metrics([(result, result)]) == ["lc", "win_rate"]
 
 
 # --- what follows from it ----------------------------------------------------------------------
@@ -133,6 +134,15 @@ def test_what_stop_lets_pass(require: Any, passes: set[str]) -> None:
         assert (error is None) == (outcome in passes), outcome
         if error is not None:
             assert "--set stages.0.gate.action=warn" in error.hint
+
+
+def test_a_metric_that_no_benchmark_has_is_told_with_those_there_are() -> None:
+    halt = make_plan(_recipe(action="stop", metric="win_rat")).by_name["iter1-gate"].halt
+    found = {"outcome": "not compared", "comparisons": [], "level": 0.95}
+    error = halt({**found, "metrics": ["lc", "win_rate"]})
+    assert error is not None
+    assert "has a score 'win_rat' (gate.metric): there are lc, win_rate" in error.message
+    assert "did you mean 'win_rate'" in error.hint and "stages.0.gate.metric" in error.hint
 
 
 @pytest.mark.parametrize("action", ["warn", "continue"])
@@ -235,6 +245,12 @@ def test_a_worse_iteration_stops_the_run_and_warn_goes_on_from_there(
     capfd.readouterr()
     assert evalkit(*words, "--set", "stages.0.gate.action=warn") == 0
     assert _steps(capfd.readouterr().err) == ["iter3-responses", "iter3-train"]
+
+    assert evalkit(*words, "--set", "stages.0.gate.metric=averge") == 1
+    said = capfd.readouterr().err
+    assert _steps(said) == ["iter1-gate"]
+    assert "no benchmark that compares iter1 with base has a score 'averge'" in said
+    assert "did you mean 'average'" in said
 
 
 def _steps(said: str) -> list[str]:

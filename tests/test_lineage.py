@@ -59,13 +59,32 @@ def run(tmp_path: Path) -> RunDir:
 
 def test_what_made_an_iteration_is_told(run: RunDir) -> None:
     _, first, second = lineage.manifest(RECIPE, run)["checkpoints"]
-    assert first["reference"] == {"checkpoint": "base", "digest": "b"}
+    assert first["reference"] == first["start"] == {"checkpoint": "base", "digest": "b"}
     assert second["reference"] == {"checkpoint": "iter1", "digest": "weights of iter1"}
     assert second["parent"] == "iter1"
     assert [part["iteration"] for part in second["trained_on"]] == ["iter1", "iter2"]
     assert second["trained_on"][0]["digest"] == first["responses"]["groups_digest"]
     assert second["responses"]["by"] == {"checkpoint": "iter1", "digest": "weights of iter1"}
     assert second["seed"] == 9
+
+
+def test_a_frozen_adapter_belongs_to_the_reference_and_its_merged_checkpoint_does_not(
+    run: RunDir,
+) -> None:
+    receipt = run.receipt("iter2-train")
+    assert receipt is not None
+    run.forget("iter2-train")
+    adapter = {"iteration": "iter1", "digest": "a"}
+    around = {"start": "base", "reference": "base", "base_precision": "nf4", "adapter": adapter}
+    needs = {"iter1-train": "weights of iter1", "base": "b", "iter2-responses": "g"}
+    _finish(run, "iter2-train", receipt.settings["settings"], needs, **receipt.result | around)
+    told = lineage.manifest(RECIPE, run)
+    second = told["checkpoints"][2]
+    assert second["reference"] == second["start"] == {
+        "checkpoint": "base", "digest": "b", "base_precision": "nf4", "adapter": adapter,
+    }  # fmt: skip
+    assert second["parent"] == "iter1"
+    assert lineage.rows(told)[2][1:3] == ["iter1", "base with the adapter of iter1"]
 
 
 def test_places_on_this_machine_are_left_out(run: RunDir) -> None:

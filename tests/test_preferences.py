@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import correlation, fmean, pstdev
 from typing import Any
 
 import pytest
@@ -246,10 +247,11 @@ def test_order_bias_has_a_direction_and_a_size() -> None:
 def test_circles_of_preferences_are_counted() -> None:
     circle = stats_of("a", "b", "c", logits=[[0, 1, -1], [-1, 0, 1], [1, -1, 0]])
     assert circle.cyclic_triples == 1
-    assert circle.score_spread == 0
+    assert circle.win_prob_spread == 0
     order = stats_of("a", "b", "c", logits=[[0, 1, 1], [-1, 0, 1], [-1, -1, 0]])
     assert order.cyclic_triples == 0
-    assert order.score_spread == pytest.approx(2)
+    away = (2 * sigmoid(1) + 0.5) / 3 - 0.5
+    assert order.win_prob_spread == pytest.approx(away * (2 / 3) ** 0.5)
 
 
 def test_spread_and_correlation_with_length() -> None:
@@ -260,14 +262,45 @@ def test_spread_and_correlation_with_length() -> None:
     ]
     judge = ScriptedJudge()  # the longer, the better: by one logit a letter
     _, stats = judge_groups(groups, judge, PreferenceOptions(), ignore)
-    # Scores 2.5, -2, -0.5 and -4, 4.
-    assert stats.score_spread == pytest.approx((4.5 + 8) / 2)
-    assert stats.length_score_correlation == pytest.approx(0.991, abs=1e-3)
+    # Of different responses, among all four: a duplicate is one more opponent.
+    first = [
+        (2 * sigmoid(3) + sigmoid(2) + 0.5) / 4,
+        (sigmoid(-3) + sigmoid(-1) + 2 * 0.5) / 4,
+        (sigmoid(-2) + 2 * sigmoid(1) + 0.5) / 4,
+    ]
+    second = [(sigmoid(-4) + 0.5) / 2, (sigmoid(4) + 0.5) / 2]
+    assert stats.win_prob_spread == pytest.approx((pstdev(first) + pstdev(second)) / 2)
+    lengths = [4 - 7 / 3, 1 - 7 / 3, 2 - 7 / 3, 2 - 4, 6 - 4]
+    centred = [p - fmean(row) for row in (first, second) for p in row]
+    assert stats.length_win_prob_correlation == pytest.approx(correlation(lengths, centred))
     assert stats.duplicate_rate == pytest.approx(1 / 6)
     best = (2 * sigmoid(3) + sigmoid(2) + 0.5) / 4, (sigmoid(4) + 0.5) / 2
     assert stats.best_win_prob == pytest.approx(sum(best) / 2)
     assert stats.worst_win_prob is not None
     assert stats.worst_win_prob < 0.5
+
+
+def test_a_certain_verdict_does_not_outweigh_all_others() -> None:
+    class Sure(ScriptedJudge):
+        """Prefers longer responses by two logits, but is certain of one short one."""
+
+        def compare(self, requests: Sequence[PairRequest], progress: Progress) -> list[Verdict]:
+            sign = {r: 1 if len(r.first) > len(r.second) else -1 for r in requests}
+            return [
+                Verdict(-40.0 * sign[r] if "x" in r.first + r.second else 2.0 * sign[r])
+                for r in requests
+            ]
+
+    groups = [group("x", "yyyyy"), group("a", "bbbbb"), group("c", "ddddd")]
+    groups = [
+        replace(g, responses=tuple(replace(r, token_ids=(1,) * len(r.text)) for r in g.responses))
+        for g in groups
+    ]
+    stats = judge_groups(groups, Sure(), PreferenceOptions(), ignore).stats
+    assert stats.length_win_prob_correlation is not None
+    assert stats.length_win_prob_correlation > 0.2  # of margins in logits it is below 0
+    assert stats.win_prob_spread is not None
+    assert 0 < stats.win_prob_spread < 0.25
 
 
 def test_a_round_without_verdicts_says_nothing() -> None:
@@ -276,5 +309,5 @@ def test_a_round_without_verdicts_says_nothing() -> None:
     ).stats
     assert (stats.verdicts, stats.duplicate_responses, stats.duplicate_rate) == (0, 1, 0.5)
     assert stats.tie_rate is None
-    assert stats.score_spread is None
-    assert stats.length_score_correlation is None
+    assert stats.win_prob_spread is None
+    assert stats.length_win_prob_correlation is None

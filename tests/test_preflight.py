@@ -48,7 +48,7 @@ def test_a_missing_judge(tmp_path: Path) -> None:
         ("spin", {"judge": "rule"}),
         ("spin", {"preferences": {"temperature": 0.5}}),
         ("sft", {"sampling": {"temperature": 0.3}}),
-        ({"name": "dpo", "samples": 4}, {"sampling": {"max_new_tokens": 9}}),
+        ("dpo", {"sampling": {"max_new_tokens": 9}}),
     ],
 )
 def test_keys_that_would_change_nothing(tmp_path: Path, method: Any, changes: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import RecipeError, StaleStepError
+from evalkit.errors import EvalkitError, RecipeError, StaleStepError
 from evalkit.pipeline import runner
 from evalkit.pipeline.step import Plan, RunOptions, Step, StepContext
 from evalkit.recipe import Recipe
@@ -105,6 +105,18 @@ def test_a_failed_step_leaves_the_finished_ones(run: RunDir) -> None:
         runner.execute(Plan(RECIPE, steps), run, OPTIONS)
     names = [step.name for step in plan.steps]
     assert [name for name in names if run.receipt(name)] == ["first"]
+
+
+def test_a_step_that_halts_is_noted_also_after_a_kill_behind_its_receipt(run: RunDir) -> None:
+    gate = Step("gate", "gate", "", {}, (), lambda context: {"digest": "g"}, False,
+                halt=lambda result: EvalkitError("no further"))  # fmt: skip
+    plan = Plan(RECIPE, (gate,))
+    runner.run_step(plan, gate, run, OPTIONS)  # its command was killed before it noted that
+    noted: list[str] = []
+    for count in (1, 2):
+        with pytest.raises(EvalkitError, match="no further"):
+            runner.execute(plan, run, OPTIONS, note=lambda: noted.append("gate"))
+        assert len(noted) == count
 
 
 def test_a_plan_is_cut_down_to_what_a_goal_needs() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import runs
 import torch
+from tiny_models import tiny_model
 from transformers import AutoTokenizer
 
 from evalkit.pipeline import launching, succession, training
@@ -19,6 +20,7 @@ from evalkit.pipeline.succession import Succession
 from evalkit.recipe import Recipe
 from evalkit.recipe_file import read_recipe
 from evalkit.rendering import PLAIN_TEMPLATE
+from evalkit.trainers.adapters import adapter_digest
 
 FROZEN = {"adapter": {"rank": 4, "previous": "frozen"}}
 
@@ -76,8 +78,8 @@ def test_the_optimizers_state_follows_where_it_is_kept() -> None:
         ({"optimizer_state": "fresh"}, {"optimizer_state": "kept"}, "does not keep"),
         (
             {"optimizer_state": "kept"},
-            {"optimizer": "sgd"},
-            "its optimizer is rmsprop, not sgd",
+            {"optimizer": "adafactor"},
+            "its optimizer is rmsprop, not adafactor",
         ),
         ({"optimizer_state": "kept"}, FROZEN, "only one of them trains an adapter"),
         (FROZEN, {"learning_rate": 1e-5}, ""),
@@ -89,6 +91,19 @@ def test_what_cannot_be_taken_over_is_told_before_any_work(
     found = list(succession.problems(recipe(first, second).stages[0]))
     assert len(found) == bool(told)
     assert all(told in problem.message and "iteration 2" in problem.message for problem in found)
+
+
+def test_a_layout_that_is_not_exact_is_told_from_the_config_alone(tmp_path: Path) -> None:
+    for name, exact in (("llama", True), ("gpt_neox", False)):
+        tiny_model(name).config.save_pretrained(tmp_path / name)
+        for layout in ("tree", "cache", "packed", "padded"):
+            subject = recipe({"layout": "auto"}, {"layout": layout})
+            told = [
+                (problem.where, "is not exact for this model" in problem.message)
+                for problem in succession.model_problems(subject, tmp_path / name)
+            ]
+            fine = exact or layout == "padded"
+            assert told == ([] if fine else [("stages.0.training.layout", True)]), (name, layout)
 
 
 def test_what_deepspeed_cannot_do_is_told(tmp_path: Path) -> None:
@@ -159,6 +174,14 @@ def test_two_iterations_of_lora_from_a_base_without_a_template(
     assert any(not two[name].equal(one[name]) for name in one)
     first_line = json.loads((last / "metrics.jsonl").read_text().splitlines()[0])
     assert abs(first_line["margin_nats"]) < 1e-4
+    manifest = json.loads((tmp_path / "run" / "lineage.json").read_text())["checkpoints"]
+    base, *trained = manifest
+    assert [one["reference"] == one["start"] for one in trained] == [True, True]
+    around = {"checkpoint": "base", "digest": base["digest"], "base_precision": "float32"}
+    digest = adapter_digest(steps / "iter1-train" / "adapter")
+    assert trained[0]["reference"] == around
+    assert trained[1]["reference"] == around | {"adapter": {"iteration": "iter1", "digest": digest}}
+    assert trained[1]["parent"] == "iter1"
     card = next((steps / "cards").glob("*Iter2/README.md")).read_text()
     for row in ("adapter, rank | 4", "adapter, base precision | float32", "previous | frozen"):
         assert row in card

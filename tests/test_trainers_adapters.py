@@ -17,10 +17,11 @@ from tiny_models import tiny_model
 from transformers import AutoModelForCausalLM
 
 from evalkit.errors import RecipeError
+from evalkit.loading import without_weights
 from evalkit.records import TrainingExample
 from evalkit.roles import Progress
 from evalkit.trainers import reference
-from evalkit.trainers.adapters import add_adapter, check_targets, frozen_model, targets
+from evalkit.trainers.adapters import add_adapter, frozen_model, targets
 from evalkit.trainers.batches import epoch_order
 from evalkit.trainers.before import NOTHING, Before
 from evalkit.trainers.training import TrainingSummary, train
@@ -283,9 +284,10 @@ def test_a_target_that_is_no_linear_layer_is_told_without_reading_weights(
 ) -> None:
     for file in ("config.json", "generation_config.json"):
         (tmp_path / file).write_bytes((tiny_llama / file).read_bytes())
-    check_targets(tmp_path, Adapter(target_modules=("q_proj", "v_proj")))
+    model = without_weights(tmp_path)
+    assert targets(model, Adapter(target_modules=("q_proj", "v_proj"))) == ["q_proj", "v_proj"]
     with pytest.raises(RecipeError, match=f"no linear layers called '{name}'") as caught:
-        check_targets(tmp_path, Adapter(target_modules=("v_proj", name)))
+        targets(model, Adapter(target_modules=("v_proj", name)))
     assert "q_proj" in caught.value.hint
 
 

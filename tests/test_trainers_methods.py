@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from evalkit import registry
 from evalkit.records import Message, Prompt, PromptGroup, Response, TrainingExample
@@ -48,6 +49,9 @@ def test_needs() -> None:
     assert make("sft").needs() == DataNeeds(gold=True, reference=False)
     assert make("dpo").needs() == DataNeeds(gold=True, rejected=True)
     assert make("dpo", pairs="judged", samples=3).needs() == DataNeeds(samples=3, judge=True)
+    assert make("dpo", pairs="judged").needs().samples == 5
+    with pytest.raises(ValidationError, match="samples 3 would change nothing"):
+        make("dpo", samples=3)
     assert make("spin").needs() == DataNeeds(gold=True, samples=1, earlier="previous")
     assert make("spin", accumulate="all").needs().earlier == "all"
     assert make("sppo").needs() == DataNeeds(samples=5, judge=True)

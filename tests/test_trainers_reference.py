@@ -131,7 +131,7 @@ def test_other_optimisation_meets_the_same_pass(
 @pytest.mark.parametrize(
     "change",
     ["tokens", "cut", "weights", "seed", "precision", "token_budget", "batch_size", "attention",
-     "layout"],
+     "layout", "transformers"],
 )  # fmt: skip
 def test_whatever_decides_it_makes_it_anew(
     tiny_llama: Path, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
@@ -154,6 +154,8 @@ def test_whatever_decides_it_makes_it_anew(
         AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(start)
     elif change == "seed":
         seed = 4
+    elif change == "transformers":
+        monkeypatch.setattr("transformers.__version__", "0.0")
     else:
         values = {
             "precision": "bfloat16", "token_budget": 50, "batch_size": 2, "attention": "eager",

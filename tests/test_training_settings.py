@@ -20,6 +20,9 @@ from evalkit.training_settings import TrainingSettings
         {"learning_rate": 0},
         {"optimizer": "lion"},
         {"learning_rat": 1e-4},
+        {"layout": "cache", "gradient_checkpointing": True},
+        {"layout": "tree", "attention": "flash_attention_2"},
+        {"optimizer_state": "kept", "optimizer": "sgd"},
     ],
 )
 def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:

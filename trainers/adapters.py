@@ -113,19 +113,6 @@ def targets(model: Any, adapter: Adapter) -> list[str]:
     return sorted(adapter.target_modules)
 
 
-def check_targets(folder: str | Path, adapter: Adapter) -> None:
-    """Raises RecipeError unless the model in a folder has the adapter's targets; reads no weights.
-
-    Raises:
-        RecipeError: a name stands for none of the model's linear layers.
-    """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
-    targets(model, adapter)
-
-
 def _linear_names(model: Any) -> list[str]:
     from transformers.pytorch_utils import Conv1D
 

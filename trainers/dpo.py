@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evalkit import roles
 from evalkit.preferences import sampled
@@ -24,6 +24,8 @@ from evalkit.trainers.pairs import (
     why_useless,
 )
 
+SAMPLES = 5
+
 
 class DirectPreferenceOptimisation(Method):
     """Logistic loss of the margin between a chosen and a rejected response."""
@@ -35,12 +37,21 @@ class DirectPreferenceOptimisation(Method):
         pairs: Literal["data", "judged"] = Field(
             "data", description="gold against rejected of the data, or best against worst sample"
         )
-        samples: Annotated[int, Field(ge=2)] = Field(
-            5, description="responses per prompt where pairs are judged"
+        samples: Annotated[int, Field(ge=2)] | None = Field(
+            None, description=f"responses per prompt where pairs are judged; default {SAMPLES}"
         )
         label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
             0.0, description="part of the pairs taken to be the wrong way round"
         )
+
+        @model_validator(mode="after")
+        def _samples_are_for_judging(self) -> Self:
+            if self.samples is not None and self.pairs == "data":
+                raise ValueError(
+                    f"samples {self.samples} would change nothing where pairs come from the data:"
+                    " remove it, or add 'pairs: judged'"
+                )
+            return self
 
     requires = REQUIRES
     options: Options
@@ -48,7 +59,7 @@ class DirectPreferenceOptimisation(Method):
     def needs(self) -> DataNeeds:
         if self.options.pairs == "data":
             return DataNeeds(gold=True, rejected=True)
-        return DataNeeds(samples=self.options.samples, judge=True)
+        return DataNeeds(samples=self.options.samples or SAMPLES, judge=True)
 
     def examples(self, groups: Sequence[PromptGroup], earlier: Sequence[PromptGroup]) -> Examples:
         make = self._given if self.options.pairs == "data" else self._judged

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import torch
+import transformers
 
 from evalkit.console import say
 from evalkit.fingerprint import fingerprint
@@ -245,6 +246,7 @@ def _key(
             "layout": model.layout,
             "device": model.model.device.type,
             "torch": torch.__version__,
+            "transformers": transformers.__version__,
         }
     )
 

@@ -108,7 +108,7 @@ class TransformersEngine(Engine):
         from evalkit.engines.decoding import Row, decode_rows
 
         model, tokenizer = self._model_and_tokenizer()
-        context = getattr(model.config, "max_position_embeddings", None)
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         left = rooms(requests, sampling.max_new_tokens, context)
         rows = [
             [

@@ -172,7 +172,9 @@ class VllmEngine(Engine):
 
     def _calls(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Call]:
         ends = sorted(end_token_ids(self.tokenizer, declared_end(self._path)))
-        context = self.options.max_model_len or config_of(self._path).get("max_position_embeddings")
+        config = config_of(self._path)
+        text = config.get("text_config", config)  # of a model that sees, one of several
+        context = self.options.max_model_len or text.get("max_position_embeddings")
         common = {
             **NEUTRAL,
             "temperature": sampling.temperature,

@@ -84,7 +84,7 @@ def _unchanged(run: RunDir, options: RunOptions) -> bool:
 def _facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
     check_folder(folder)
     _check_variants(recipe, folder)
-    if problems := succession.target_problems(recipe, folder):
+    if problems := succession.model_problems(recipe, folder):
         raise RecipeError("this model cannot be trained as the recipe asks", problems=problems)
     return {"digest": weights_digest(folder), "precision": stored_dtype(config_of(folder))}
 

@@ -118,7 +118,8 @@ def step(recipe: Recipe, slot: IterationSlot) -> Step:
 
 
 def _decide(context: StepContext, slot: IterationSlot, gate: Gate) -> Mapping[str, Any]:
-    found = list(_judged(_candidates(context, slot, gate), context.recipe.seed, gate.level))
+    pairs = _results(context, slot)
+    found = list(_judged(_candidates(pairs, gate.metric), context.recipe.seed, gate.level))
     verdicts = [verdict for _, _, verdict in found]
     result: dict[str, Any] = {
         "outcome": _outcome(verdicts),
@@ -129,23 +130,37 @@ def _decide(context: StepContext, slot: IterationSlot, gate: Gate) -> Mapping[st
             for comparison, confidence, verdict in found
         ],
     }
+    if not found:
+        result["metrics"] = _metrics(pairs)
     if gate.action != "continue":
         tell = say if result["outcome"] == "better" else warn
-        tell(_told(slot, result))
+        tell(_told(slot, gate, result))
     return {**result, "digest": fingerprint(result)}
 
 
-def _candidates(context: StepContext, slot: IterationSlot, gate: Gate) -> list[Candidate]:
-    found = []
-    for ref in deciding(context.recipe, slot):
-        a, b = (
-            evaluation.read_result(
-                context.run.folder(evaluation.step_name(name, ref)), with_samples=True
-            )
-            for name in (slot.parent, slot.name)
-        )
-        found += [Candidate(a, b, task, metric) for task, metric in comparable(a, b, gate.metric)]
-    return found
+def _results(context: StepContext, slot: IterationSlot) -> list[tuple[ResultSet, ResultSet]]:
+    """What each deciding benchmark measured: of the older checkpoint, and of the newer."""
+
+    def read(name: str, ref: PluginRef) -> ResultSet:
+        folder = context.run.folder(evaluation.step_name(name, ref))
+        return evaluation.read_result(folder, with_samples=True)
+
+    return [
+        (read(slot.parent, ref), read(slot.name, ref)) for ref in deciding(context.recipe, slot)
+    ]
+
+
+def _candidates(
+    pairs: Sequence[tuple[ResultSet, ResultSet]], metric: str | None
+) -> list[Candidate]:
+    return [Candidate(a, b, *found) for a, b in pairs for found in comparable(a, b, metric)]
+
+
+def _metrics(pairs: Sequence[tuple[ResultSet, ResultSet]]) -> list[str]:
+    """The names of the scores that could be compared item by item."""
+    return sorted(
+        {score.metric for a, b in pairs for score in a.scores if comparable(a, b, score.metric)}
+    )
 
 
 def _judged(
@@ -174,8 +189,14 @@ def _outcome(verdicts: Sequence[GateOutcome]) -> GateOutcome:
     return "better" if "better" in verdicts else SAME
 
 
-def _told(slot: IterationSlot, result: Mapping[str, Any]) -> str:
+def _told(slot: IterationSlot, gate: Gate, result: Mapping[str, Any]) -> str:
     """An outcome in one sentence, with the differences that decided."""
+    if gate.metric is not None and result.get("metrics"):
+        known = ", ".join(result["metrics"])
+        return (
+            f"no benchmark that compares {slot.name} with {slot.parent} has a score"
+            f" '{gate.metric}' (gate.metric): there are {known}"
+        )
     sentence = _SENTENCES[result["outcome"]].format(new=slot.name, old=slot.parent)
     comparisons = result["comparisons"]
     shown = [one for one in comparisons if one["verdict"] == result["outcome"]]
@@ -193,8 +214,9 @@ def _difference(one: Mapping[str, Any]) -> str:
 def _why_not_on(slot: IterationSlot, gate: Gate, result: Mapping[str, Any]) -> EvalkitError | None:
     if gate.action != "stop" or result["outcome"] in _LETS_PASS[gate.require]:
         return None
-    key = f"stages.{slot.stage_index}.gate.action"
-    return EvalkitError(
-        f"the gate ends the run: {_told(slot, result)}",
-        f"everything so far is kept; --set {key}=warn goes on all the same",
-    )
+    key = f"stages.{slot.stage_index}.gate"
+    hint = f"everything so far is kept; --set {key}.action=warn goes on all the same"
+    if gate.metric is not None and result.get("metrics"):
+        nearest = did_you_mean(gate.metric, result["metrics"])
+        hint = f"{nearest}; --set {key}.metric=NAME decides again, --set {key}.action=warn goes on"
+    return EvalkitError(f"the gate ends the run: {_told(slot, gate, result)}", hint)

@@ -17,6 +17,7 @@ from evalkit.pipeline.responses import step_name as responses_step
 from evalkit.recipe import Recipe
 from evalkit.rundir import LINEAGE, Receipt, RunDir
 
+_AROUND = ("base_precision", "adapter")
 _SAMPLED = ("responses", "mean_response_tokens", "unfinished")
 
 
@@ -80,13 +81,21 @@ def _row(one: Mapping[str, Any]) -> list[str]:
     return [
         one["name"],
         one["parent"],
-        (one["reference"] or {}).get("checkpoint", "none"),
+        _in_words(one["reference"]),
         one["method"]["name"],
         f"{first + 1}-{first + asked['count']} of {place}",
         str(source.get("digest", ""))[:12],
         ", ".join(part["iteration"] for part in one["trained_on"]),
         (one["gate"] or {}).get("outcome", ""),
     ]
+
+
+def _in_words(reference: Mapping[str, Any] | None) -> str:
+    if reference is None:
+        return "none"
+    adapter = reference.get("adapter")
+    name: str = reference["checkpoint"]
+    return f"{name} with the adapter of {adapter['iteration']}" if adapter else name
 
 
 def _base(receipt: Receipt) -> dict[str, Any]:
@@ -114,7 +123,8 @@ def _iteration(run: RunDir, slot: IterationSlot, trained: Receipt) -> dict[str, 
         "kind": "iteration",
         "iteration": slot.number,
         "parent": slot.parent,
-        "reference": _reference(trained),
+        "start": _start(trained, slot),
+        "reference": _reference(trained, slot),
         "method": asked["method"],
         "training": asked["training"],
         "seed": asked["seed"],
@@ -127,14 +137,18 @@ def _iteration(run: RunDir, slot: IterationSlot, trained: Receipt) -> dict[str, 
     }
 
 
-def _reference(trained: Receipt) -> dict[str, Any] | None:
-    """The checkpoint whose log-probabilities the loss was relative to, None where there is none."""
-    name = trained.result.get("reference")
-    if name is None:
-        return None
+def _start(trained: Receipt, slot: IterationSlot) -> dict[str, Any]:
+    """The checkpoint whose weights were loaded, in which precision, and the adapter around them."""
+    name = trained.result.get("start", slot.parent)
     needs: Mapping[str, Any] = trained.settings["needs"]
     step = next(step for step in (name, f"{name}-train") if step in needs)
-    return {"checkpoint": name, "digest": needs[step]["digest"]}
+    around = {key: trained.result[key] for key in _AROUND if key in trained.result}
+    return {"checkpoint": name, "digest": needs[step]["digest"], **around}
+
+
+def _reference(trained: Receipt, slot: IterationSlot) -> dict[str, Any] | None:
+    """What the loss was relative to, where training started; None for losses without one."""
+    return None if trained.result.get("reference") is None else _start(trained, slot)
 
 
 def _gathered(run: RunDir, slot: IterationSlot) -> dict[str, Any]:

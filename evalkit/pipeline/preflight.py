@@ -108,7 +108,7 @@ def _problems(file: RecipeFile, kinds: set[Kind]) -> Iterator[Problem]:
             yield from _variant_problems(file, variant, ("variants", number))
     if rendering_check.tokenizer_of(recipe) is not None:
         assert recipe.base.model is not None  # it is a whole folder
-        yield from _placed(file, (), succession.target_problems(recipe, recipe.base.model))
+        yield from _placed(file, (), succession.model_problems(recipe, recipe.base.model))
     if "evaluate" in kinds:
         yield from _evaluation_problems(file)
     for kind, ref, key in _beyond(file.recipe, kinds):

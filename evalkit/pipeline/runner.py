@@ -131,7 +131,7 @@ def execute(
     for number, step in enumerate(plan.steps, start=1):
         current = state(step, run, options)
         if current == "done":
-            _halt(step, run)
+            _halt(step, run, note)
             continue
         if current == "stale":
             refuse_stale(plan, run, options)
@@ -142,17 +142,18 @@ def execute(
         else:
             run_step(plan, step, run, options)
         ran.append(step.name)
+        _halt(step, run, note)
         note()
-        _halt(step, run)
     note()
     return ran
 
 
-def _halt(step: Step, run: RunDir) -> None:
-    """Raises what a finished step's result says against going on."""
+def _halt(step: Step, run: RunDir, note: Callable[[], None]) -> None:
+    """Raises what a finished step's result says against going on, once that is written down."""
     receipt = run.receipt(step.name)
     error = step.halt(receipt.result) if receipt else None
     if error is not None:
+        note()  # a command killed behind the receipt has not come to it
         raise error
 
 

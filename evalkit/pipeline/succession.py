@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from evalkit.errors import Problem, RecipeError
+from evalkit.loading import without_weights
 from evalkit.pipeline.layout import IterationSlot, slot_of, stage_of
 from evalkit.recipe import Recipe
 from evalkit.stages import Stage
@@ -93,18 +94,38 @@ def _breaks(before: TrainingSettings, now: TrainingSettings) -> Iterator[tuple[s
         yield "only one of them trains an adapter", fresh
 
 
-def target_problems(recipe: Recipe, folder: str | Path) -> list[Problem]:
-    """Names of layers to adapt that the model in a folder does not have; reads no weights."""
-    found: dict[Problem, None] = {}
-    for number, stage in enumerate(recipe.stages):
-        for position in range(stage.iterations):
-            adapter = stage.of_iteration(position).training.adapter
-            if adapter is None or find_spec("torch") is None:
-                continue
-            from evalkit.trainers import adapters
+def model_problems(recipe: Recipe, folder: str | Path) -> list[Problem]:
+    """What training settings ask of the model in a folder and it cannot do; reads no weights.
 
-            try:
-                adapters.check_targets(folder, adapter)
-            except RecipeError as error:
-                found[Problem.of(f"stages.{number}.training.adapter.target_modules", error)] = None
-    return list(found)
+    These are layers to adapt that it does not have, and layouts that are not exact for it.
+    """
+    asked = {
+        (number, stage.of_iteration(position).training)
+        for number, stage in enumerate(recipe.stages)
+        for position in range(stage.iterations)
+    }
+    asked = {one for one in asked if one[1].adapter is not None or one[1].layout != "auto"}
+    if not asked or find_spec("torch") is None:
+        return []
+    try:
+        model = without_weights(folder)
+    except RecipeError:
+        return []  # told as a problem of the base
+    found = {problem for one in asked for problem in _unlike(model, *one)}
+    return sorted(found)
+
+
+def _unlike(model: Any, stage: int, settings: TrainingSettings) -> Iterator[Problem]:
+    from evalkit.scoring.choice import refuse_inexact
+    from evalkit.trainers.adapters import targets
+
+    try:
+        if settings.layout != "auto":
+            refuse_inexact(model, settings.layout)
+    except RecipeError as error:
+        yield Problem.of(f"stages.{stage}.training.layout", error)
+    try:
+        if settings.adapter is not None:
+            targets(model, settings.adapter)
+    except RecipeError as error:
+        yield Problem.of(f"stages.{stage}.training.adapter.target_modules", error)

@@ -79,7 +79,8 @@ def _train(context: StepContext, stage: Stage, slot: IterationSlot) -> Mapping[s
     if not made.examples:
         raise _nothing_to_train_on(slot.name, made.dropped)
     examples, cut = _cut_as_released(stage, made.examples)
-    facts = _trained(context, stage, slot, method, examples)
+    takes = succession(context.recipe, slot)
+    facts = _trained(context, stage, slot, takes, method, examples)
     if not is_rank_zero():
         return {}
     folder = context.folder / FOLDER
@@ -87,13 +88,27 @@ def _train(context: StepContext, stage: Stage, slot: IterationSlot) -> Mapping[s
         "digest": weights_digest(folder),
         "precision": stored_dtype(config_of(folder)),
         "parent": slot.parent,
-        "reference": slot.parent if method.needs().reference else None,
+        "reference": takes.start if method.needs().reference else None,
+        **_start_facts(context, stage, takes),
         "trained_on": _mix(context, groups),
         "examples": facts.pop("examples"),
         "dropped": dict(sorted(made.dropped.items())),
         "facts": {**facts, **cut},
         **_judging_facts(context, slot),
     }
+
+
+def _start_facts(context: StepContext, stage: Stage, takes: Succession) -> dict[str, Any]:
+    """What training started from, and the loss was relative to: weights, their form, an adapter."""
+    facts: dict[str, Any] = {"start": takes.start}
+    if stage.training.adapter is not None:
+        facts["base_precision"] = stage.training.base_precision
+    folder = _before(context, takes).adapter
+    if folder is not None:
+        from evalkit.trainers.adapters import adapter_digest
+
+        facts["adapter"] = {"iteration": takes.adapter, "digest": adapter_digest(folder)}
+    return facts
 
 
 def _nothing_to_train_on(name: str, dropped: Mapping[str, int]) -> RecipeError:
@@ -123,13 +138,13 @@ def _trained(
     context: StepContext,
     stage: Stage,
     slot: IterationSlot,
+    takes: Succession,
     method: Method,
     examples: Sequence[TrainingExample],
 ) -> dict[str, Any]:
     """Trains into the step's folder, going on from an attempt before; the trainer's summary."""
     from evalkit.trainers.training import train
 
-    takes = succession(context.recipe, slot)
     start = checkpoint_of(context, takes.start)
     release()  # the trainer holds its own copy
     folder = context.empty_folder(FOLDER)

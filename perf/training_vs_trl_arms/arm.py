@@ -1,7 +1,7 @@
 """One measured training run, alone in its process: `training_vs_trl.py` starts one per arm.
 
 Prints one JSON line: seconds of the reference pass and of training, peak memory above the
-loaded model, the losses of each step, and a digest of the trained weights' change.
+loaded model, and the loss of each step.
 """
 
 import argparse
