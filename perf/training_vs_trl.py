@@ -23,7 +23,10 @@ from typing import Any, NamedTuple
 from training_vs_trl_arms.world import SHAPES, write_model
 
 HERE = Path(__file__).parent
-PAIR_ARMS = ("trl_default", "trl_best", "trl_best_checkpointed", "evalkit_auto")
+PAIR_ARMS = (
+    "trl_default", "trl_default_uncheckpointed", "trl_best", "trl_best_checkpointed",
+    "evalkit_auto", "evalkit_auto_checkpointed",
+)  # fmt: skip
 LAYOUT_ARMS = ("evalkit_tree", "evalkit_cache", "evalkit_packed", "evalkit_padded")
 GROUP_ARMS = ("plain_padded", "evalkit_auto", "evalkit_cache")
 K = 5
@@ -87,7 +90,7 @@ def measured(
     lines: list[Line] = []
     for arm, found in runs.items():
         train_s = min(one["train_s"] for one in found)
-        both_s = min(one["train_s"] + one["setup_s"] * (arm != "trl_default") for one in found)
+        both_s = min(one["train_s"] + one["setup_s"] * ("trl_default" not in arm) for one in found)
         peak_mb = min(one["peak_bytes"] for one in found) / 1e6
         speed, with_ref = found[0]["tokens"] / train_s, found[0]["tokens"] / both_s
         first = lines[0] if lines else None

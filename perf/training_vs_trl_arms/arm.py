@@ -60,14 +60,13 @@ def trl(arguments: argparse.Namespace, data: list[Group], work: Path) -> dict[st
     from trl import DPOConfig, DPOTrainer
 
     best = arguments.arm.startswith("trl_best")
+    # Its default is to recompute activations in the backward pass.
+    checkpointed = arguments.arm in {"trl_default", "trl_best_checkpointed"}
     rows = [
         {"prompt": text(g.prompt), "chosen": text(g.responses[0]), "rejected": text(g.responses[1])}
         for g in data
     ]
-    options = {} if not best else {
-        "precompute_ref_log_probs": True,
-        "gradient_checkpointing": arguments.arm == "trl_best_checkpointed",
-    }  # fmt: skip
+    options = {"precompute_ref_log_probs": best, "gradient_checkpointing": checkpointed}
     config = DPOConfig(
         output_dir=str(work), loss_type="sppo_hard", beta=BETA, max_length=MAX_LENGTH,
         per_device_train_batch_size=1 if best else arguments.batch,
@@ -100,7 +99,10 @@ def trl(arguments: argparse.Namespace, data: list[Group], work: Path) -> dict[st
 
 
 def evalkit(arguments: argparse.Namespace, data: list[Group], work: Path) -> dict[str, Any]:
-    """Our trainer; the arm's name says the layout. Its setup is the reference pass."""
+    """Our trainer; its setup is the reference pass.
+
+    The arm's name says the layout, and whether activations are recomputed.
+    """
     from evalkit.trainers.reference import reference_logps, training_model
     from evalkit.trainers.sppo import PLUGIN
     from evalkit.trainers.trainer import MethodTrainer
@@ -110,8 +112,9 @@ def evalkit(arguments: argparse.Namespace, data: list[Group], work: Path) -> dic
     settings = TrainingSettings(
         learning_rate=LEARNING_RATE, optimizer="adamw_torch", batch_size=arguments.batch,
         warmup_ratio=0.0, schedule="constant", max_length=MAX_LENGTH, precision=arguments.dtype,
-        layout=arguments.arm.removeprefix("evalkit_"), attention=arguments.attention,
+        layout=arguments.arm.split("_")[1], attention=arguments.attention,
         token_budget=arguments.token_budget,
+        gradient_checkpointing=arguments.arm.endswith("_checkpointed"),
     )  # fmt: skip
     targets = tuple(n / (arguments.responses - 1) for n in reversed(range(arguments.responses)))
     examples = [

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 MAX_LENGTH = 1024
 # Means that a tokenizer of 32k tokens gives on UltraFeedback, in tokens; lognormal, this spread.
-PROMPT_MEAN, RESPONSE_MEAN, SPREAD = 158, 338, 0.8
+PROMPT_MEAN, RESPONSE_MEAN, SPREAD = 158, 338, 0.5
 SPECIAL = 3  # ids of <pad>, <s> and </s>
 
 
