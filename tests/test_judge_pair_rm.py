@@ -335,5 +335,8 @@ def test_it_judges_a_run_of_sppo_and_an_evaluation(blender: Path, tmp_path: Path
     assert receipt["result"]["stats"]["missing"] == 0
     result = json.loads((tmp_path / "run/steps/eval-iter1-alpaca_eval/result.json").read_text())
     assert result["provenance"]["judge"] == receipt["result"]["judge"]
-    assert (tmp_path / "stages.log").read_text() == "closed, open before: True\n"
-    assert (tmp_path / "evaluation.log").read_text() == "closed, open before: True\n"
+    for log in ("stages.log", "evaluation.log"):
+        # Its memory may be given to another before the step ends and closes it for good.
+        first, *later = (tmp_path / log).read_text().splitlines()
+        assert first == "closed, open before: True"
+        assert set(later) <= {"closed, open before: False"}

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from evalkit.console import no_foreign_bars
 
 _LOGURU_NAMES = ("llmcompressor", "compressed_tensors")
-_TORCH_LOGGERS = ("torch.fx._symbolic_trace",)
+# bitsandbytes, imported by peft where it is installed, regrets a kernel that is not used here.
+_LOGGERS = ("torch.fx._symbolic_trace", "bitsandbytes.backends.cpu.ops")
 _DISABLE = "LLM_COMPRESSOR_LOG_DISABLED"
 _TOKENIZERS = "TOKENIZERS_PARALLELISM"
 
@@ -33,7 +34,7 @@ def quiet() -> Iterator[None]:
         stack.enter_context(_environment(_TOKENIZERS, os.environ.get(_TOKENIZERS, "false")))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        for name in _TORCH_LOGGERS:
+        for name in _LOGGERS:
             stack.enter_context(_log_level(name, logging.ERROR))
         stack.enter_context(no_foreign_bars())
         _disable_loguru()
