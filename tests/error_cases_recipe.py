@@ -73,6 +73,10 @@ YAML = [
 ]
 KEYS = [
     Case("unknown-key", edits={"variants:": "varients:"}),
+    Case(
+        "stage-wrong-with-calibrated-variant",
+        edits={"batch_size: 2": "batchsize: 2", "[w4a16_rtn]": "[w4a16_gptq]"},
+    ),
     Case("unknown-key-deep", edits={"batch_size: 2": "batchsize: 2"}),
     Case("missing-section", edits={"card: {title: Plain, license: apache-2.0}\n": ""}),
     Case("missing-key", edits={"title: Plain, ": ""}),

@@ -264,7 +264,8 @@ def _calibration_problems(file: RecipeFile) -> Iterator[Problem]:
 
 def _variant_problems(file: RecipeFile, ref: PluginRef, key: KeyPath) -> Iterator[Problem]:
     found = list(_plugin_problems(file, "schemes", ref, key))
-    given = file.recipe.stages or file.recipe.calibration
+    # Of the document, as a section that is wrong is there all the same.
+    given = file.document.data.get("stages") or file.document.data.get("calibration")
     if not found and plugins.make("schemes", ref).calibrated and not given:
         hint = "add 'calibration: {name: file, path: ...}', or use w4a16_rtn or fp8_dynamic"
         problem = Problem("", f"{ref.name} needs calibration data, and there is no stage", hint)
