@@ -16,6 +16,7 @@ BasePrecision = Literal["float32", "bfloat16", "nf4"]
 Layout = Literal["auto", "tree", "cache", "packed", "padded"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"]
 PositiveInt = Annotated[int, Field(ge=1)]
+SAVE_STEPS = 50  # where a recipe says nothing, which leaves its fingerprints alone
 
 
 class Adapter(BaseModel):
@@ -107,11 +108,15 @@ class TrainingSettings(BaseModel):
         " leaves its own beside its checkpoint (for adamw_torch 8 bytes a trained"
         " parameter); sgd has none",
     )
-    gradient_checkpointing: bool = Field(
-        False, description="recompute activations in the backward pass to save memory"
+    gradient_checkpointing: Literal["auto"] | bool = Field(
+        "auto",
+        description="recompute activations in the backward pass, which saves memory and takes about"
+        " a third longer; auto: in passes over token_budget, which hold one long example each",
     )
-    save_steps: PositiveInt | None = Field(
-        None, description="optimizer steps between resumable checkpoints; default none"
+    save_steps: PositiveInt | Literal["never"] | None = Field(
+        None,
+        description=f"optimizer steps between resumable checkpoints; default {SAVE_STEPS}, or the"
+        " next multiple of log_steps. One takes float32 weights and optimizer on disk",
     )
     log_steps: PositiveInt = Field(1, description="optimizer steps between lines of metrics")
 
@@ -126,6 +131,13 @@ class TrainingSettings(BaseModel):
         """Passes over the data that are trained."""
         return self.schedule_epochs if self.stop_after_epochs is None else self.stop_after_epochs
 
+    @property
+    def checkpoint_steps(self) -> int | None:
+        """Optimizer steps between resumable checkpoints; None where there are none."""
+        if self.save_steps == "never":
+            return None
+        return self.save_steps or -(-SAVE_STEPS // self.log_steps) * self.log_steps
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
@@ -138,7 +150,7 @@ class TrainingSettings(BaseModel):
                 f"stop_after_epochs {self.stop_after_epochs} is beyond schedule_epochs"
                 f" {self.schedule_epochs}: make the schedule as long, or longer"
             )
-        if self.save_steps is not None and self.save_steps % self.log_steps:
+        if isinstance(self.save_steps, int) and self.save_steps % self.log_steps:
             # A checkpoint between two lines of metrics would lose half a line on resume.
             raise ValueError(
                 f"save_steps {self.save_steps} is not a multiple of log_steps {self.log_steps}:"
@@ -148,10 +160,10 @@ class TrainingSettings(BaseModel):
 
     @model_validator(mode="after")
     def _memory_that_can_be(self) -> Self:
-        if self.layout == "cache" and self.gradient_checkpointing:
+        if self.layout == "cache" and self.gradient_checkpointing is True:
             raise ValueError(
                 "layout cache reuses keys and values that gradient_checkpointing drops:"
-                " use layout auto, or gradient_checkpointing false"
+                " use layout auto, or gradient_checkpointing auto"
             )
         if self.layout == "tree" and self.attention == "flash_attention_2":
             raise ValueError(

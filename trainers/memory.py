@@ -54,9 +54,14 @@ class TokenBudget:
             write_json(self._file, {str(first): kept for first, kept in self._since.items()})
 
 
-def smaller_budget(budget: int, failed: Piece) -> int:
-    """Half of what a pass that failed took; 0 if it held one example, which cannot be halved."""
-    return min(budget, failed.packed.n_slots) // 2 if len(failed.examples) > 1 else 0
+def smaller_budget(budget: int, failed: Piece, recomputing: bool = False) -> int:
+    """Half of what a pass that failed took; 0 if it held one example, which cannot be halved.
+
+    recomputing: whether passes over the budget take less memory, so that even that one may fit.
+    """
+    slots = failed.packed.n_slots
+    may_fit = len(failed.examples) > 1 or (recomputing and slots <= budget)
+    return min(budget, slots) // 2 if may_fit else 0
 
 
 def least_of_any_rank(accelerator: Accelerator, value: int) -> int:
@@ -77,7 +82,7 @@ def too_large(failed: Piece | None) -> PrerequisiteError:
         what = f"prompt {example.prompt_id} with its responses ({tokens} tokens)"
     return PrerequisiteError(
         f"there is not enough memory: {what} does not fit into a forward pass even alone",
-        "set training.gradient_checkpointing: true, lower training.max_length, or end other"
+        "leave training.gradient_checkpointing at auto, lower training.max_length, or end other"
         " programs; the same command then goes on",
     )
 

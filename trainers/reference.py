@@ -100,13 +100,13 @@ def training_model(
     disable_dropout(model)
     if settings.adapter is not None:
         add_adapter(model, settings.adapter, seed, adapter)
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
     requests = [ScoringRequest(e.prompt_token_ids, e.continuations) for e in examples]
     chosen = choose(model, requests, settings.layout, settings.attention, settings.precision)
     if chosen.attention != model.config._attn_implementation:
         model.set_attn_implementation(chosen.attention)
-    return ScoringModel(model, chosen.layout)
+    scoring_model = ScoringModel(model, chosen.layout)
+    scoring_model.recompute_activations(settings.gradient_checkpointing is True)
+    return scoring_model
 
 
 def disable_dropout(model: torch.nn.Module) -> None:

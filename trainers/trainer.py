@@ -180,12 +180,32 @@ class MethodTrainer(CheckpointedTrainer):
         """One forward and backward pass, its gradients added to those that are there."""
         # Ranks average their gradients, so each piece counts as if it were on every rank.
         share = piece.weight(self._method.weighting) / float(whole) * self.accelerator.num_processes
+        self._recompute_if_large(piece)
         with contextlib.nullcontext() if last else unsynchronised(self.accelerator, model):
             with self.compute_loss_context_manager():
                 one = self._forward(model, piece)
                 loss = one.loss * share
             backward(self.accelerator, loss)
         self._passed.append(one._replace(loss=loss.detach(), policy_N=one.policy_N.detach()))
+
+    @property
+    def _may_recompute(self) -> bool:
+        """Whether it is left to each pass; what the cache layout reuses cannot be recomputed."""
+        left = self._settings.gradient_checkpointing == "auto" and self._layout != "cache"
+        return left and self.model.can_recompute_activations
+
+    def _recompute_if_large(self, piece: Piece) -> None:
+        """Bounds what a pass holds: activations of as many tokens as the budget, and no more."""
+        if self._may_recompute:
+            # Where weights are gathered layer by layer, all processes must do so equally often.
+            slots = self._most_slots if is_sharded(self.accelerator) else piece.packed.n_slots
+            self.model.recompute_activations(slots > self._budget.at(self.state.global_step))
+
+    @cached_property
+    def _most_slots(self) -> int:
+        """Tokens of the largest pass that any single example makes."""
+        alone = (pack([example], 1, self._layout)[0] for example in self.train_dataset[:-1])
+        return max(piece.packed.n_slots for piece in alone)
 
     def _forward(self, model: torch.nn.Module, piece: Piece) -> _Pass:
         """The method's mean loss over one piece.
@@ -212,7 +232,9 @@ class MethodTrainer(CheckpointedTrainer):
         """Whether memory ran out on any process; if so, all of them now have a smaller budget."""
         step = self.state.global_step
         budget = self._budget.at(step)
-        own = budget if failed is None else memory.smaller_budget(budget, failed)
+        own = budget
+        if failed is not None:
+            own = memory.smaller_budget(budget, failed, self._may_recompute)
         agreed = memory.least_of_any_rank(self.accelerator, own)
         if agreed == budget:
             return False
@@ -305,8 +327,8 @@ def training_arguments(
         logging_strategy="steps",
         logging_steps=settings.log_steps,
         logging_nan_inf_filter=False,
-        save_strategy="no" if settings.save_steps is None else "steps",
-        save_steps=settings.save_steps or 500,
+        save_strategy="no" if settings.checkpoint_steps is None else "steps",
+        save_steps=settings.checkpoint_steps or 500,
         seed=seed % 2**32,  # numpy takes no more
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,

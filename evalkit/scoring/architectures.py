@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from evalkit.scoring.branching import BRANCHING
+
 # One mask for all layers, with the window of `config.sliding_window` where there is one.
 _ONE_MASK = frozenset({"llama", "mistral", "gemma", "phi", "phi3"})
 # A mask for each kind of layer in `config.layer_types`.
@@ -70,7 +72,7 @@ def inexact_because(model: Any, layout: str) -> str:
         return f"evalkit does not know how a '{kind}' model attends"
     if depends_on_input_length(model):
         return "its rotary embedding depends on the length of the whole input"
-    if layout == "tree" and kernel not in {"sdpa", "eager", "flex_attention"}:
+    if layout == "tree" and kernel not in {"sdpa", BRANCHING, "eager", "flex_attention"}:
         return f"the attention kernel {kernel} takes no tree-shaped mask"
     if layout == "cache" and getattr(model, "is_gradient_checkpointing", False):
         return "gradient checkpointing drops the cache of keys and values"

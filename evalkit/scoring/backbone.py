@@ -14,19 +14,25 @@ from transformers import DynamicCache
 
 from evalkit.errors import ScoreError
 from evalkit.scoring.architectures import Architecture, attention_kernel
+from evalkit.scoring.branching import BRANCHING, calls_of
 from evalkit.scoring.layout import Branches, PackedBatch
 from evalkit.scoring.masks import tree_masks
+from evalkit.scoring.stems import Stem
 
 
-def scored_hidden(model: Any, architecture: Architecture, batch: PackedBatch) -> Tensor:
-    """Hidden states (U, H) at the scored positions, of a model whose architecture is known."""
+def scored_hidden(
+    model: Any, architecture: Architecture, batch: PackedBatch, stem: Stem | None = None
+) -> Tensor:
+    """Hidden states (U, H) at the scored positions, of a model whose architecture is known.
+
+    stem: what all rows of a batch of trees go on from.
+    """
     if batch.layout == "cache":
         return _along_cache(model, batch)
     output = model.base_model(
         input_ids=batch.input_ids_RT,
         position_ids=batch.position_ids_RT if batch.forked else None,
-        attention_mask=_mask(model, architecture, batch),
-        use_cache=False,  # a cache would switch off what the model knows of packed rows
+        **_who_sees_whom(model, architecture, batch, stem),
     )
     return _flat(output).index_select(0, batch.position_U)
 
@@ -56,12 +62,39 @@ def scored_logits_alone(model: Any, batch: PackedBatch) -> Tensor:
     return torch.cat(parts)
 
 
-def _mask(model: Any, architecture: Architecture, batch: PackedBatch) -> Any:
+def _who_sees_whom(
+    model: Any, architecture: Architecture, batch: PackedBatch, stem: Stem | None
+) -> dict[str, Any]:
+    """The arguments that say so to a model."""
+    alone = {"use_cache": False}  # a cache would switch off what the model knows of packed rows
     if batch.layout == "packed" or not batch.forked:
         # The model's own: told by positions where sequences begin, or plainly causal, in which
         # padding on the right is seen by nothing that is scored.
-        return None
-    return tree_masks(batch, architecture.windows, attention_kernel(model), model.dtype)
+        return {"attention_mask": None, **alone}
+    kernel, windows = attention_kernel(model), architecture.windows
+    if kernel == BRANCHING and not _any_window_closes(windows, batch):
+        calls = calls_of(batch)
+        if calls is not None:
+            # Any tensor of four dimensions keeps the model from making a mask.
+            unread = batch.subtree_end_RT[:, None, None]
+            return {
+                "attention_mask": _for_each(windows, unread), "calls": calls, "stem": stem, **alone
+            }  # fmt: skip
+    above = 0 if stem is None else stem.length
+    masks = {"attention_mask": tree_masks(batch, windows, kernel, model.dtype, above)}
+    if stem is None:
+        return {**masks, **alone}
+    return {**masks, "past_key_values": stem.repeated(len(batch.length_R)), "use_cache": True}
+
+
+def _any_window_closes(windows: dict[str, int | None], batch: PackedBatch) -> bool:
+    """Whether a sequence is so long that a layer does not see its first token from the last."""
+    longest = int(batch.position_ids_RT.max()) + 1
+    return any(window is not None and window < longest for window in windows.values())
+
+
+def _for_each(windows: dict[str, int | None], mask: Tensor) -> Any:
+    return mask if "" in windows else dict.fromkeys(windows, mask)
 
 
 def _along_cache(model: Any, batch: PackedBatch) -> Tensor:

@@ -72,33 +72,36 @@ class LinearLogps(torch.autograd.Function):
         target_S: Tensor,
         settings: Settings,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Softmax of each chunk of logits, in place."""
+        """Softmax of each chunk of logits."""
         chunks = chunks_of(head_S, len(hidden_UH), len(weight_VH))
         linear = _Linear(hidden_UH, weight_VH, bias_V, settings)
-        room_UV = _room(chunks, weight_VH, len(hidden_UH) if settings.keep else None)
-        max_U, total_U = room_UV.new_empty((2, len(hidden_UH)))
-        logp_S = room_UV.new_empty(len(head_S))
+        logits_room_UV = _room(chunks, weight_VH)
+        exp_room_UV = logits_room_UV
+        if settings.keep or settings.watch:
+            exp_room_UV = _room(chunks, weight_VH, len(hidden_UH) if settings.keep else None)
+        max_U, total_U = logits_room_UV.new_empty((2, len(hidden_UH)))
+        logp_S = logits_room_UV.new_empty(len(head_S))
         greedy_S = torch.empty_like(head_S, dtype=torch.bool)
         entropy_S = torch.empty_like(logp_S) if settings.watch else None
         for chunk in chunks:
             at, tokens = chunk
             head_s, target_s = head_S[tokens] - at.start, target_S[tokens]
-            logits_UV = linear.logits(chunk, room_UV[at if settings.keep else slice(chunk.size)])
-            max_U[at], likeliest_U = logits_UV.max(-1)
-            greedy_S[tokens] = likeliest_U[head_s] == target_s
+            logits_UV = linear.logits(chunk, logits_room_UV[: chunk.size])
+            max_U[at] = logits_UV.amax(-1)
             below_UV = logits_UV.sub_(max_U[at, None])
             below_s = below_UV[head_s, target_s]
-            copy_UV = below_UV.clone() if settings.watch else None
-            exp_UV = below_UV.exp_()
+            greedy_S[tokens] = _is_first_of_largest(below_UV, head_s, target_s, below_s == 0)
+            exp_UV = exp_room_UV[at if settings.keep else slice(chunk.size)]
+            torch.exp(below_UV, out=exp_UV)
             total_U[at] = exp_UV.sum(-1)
             log_total_U = total_U[at].log()
             logp_S[tokens] = below_s - log_total_U[head_s]
-            if entropy_S is not None and copy_UV is not None:
-                mean_U = copy_UV.mul_(exp_UV).sum(-1) / total_U[at]
+            if entropy_S is not None:
+                mean_U = below_UV.mul_(exp_UV).sum(-1) / total_U[at]
                 entropy_S[tokens] = (log_total_U - mean_U)[head_s]
         ctx.save_for_backward(hidden_UH, weight_VH, bias_V, head_S, target_S, max_U, total_U)
         ctx.settings, ctx.chunks = settings, chunks
-        ctx.exp_UV = room_UV if settings.keep else None
+        ctx.exp_UV = exp_room_UV if settings.keep else None
         ctx.mark_non_differentiable(*(x for x in (greedy_S, entropy_S) if x is not None))
         return logp_S, greedy_S, entropy_S
 
@@ -193,6 +196,16 @@ class _Gradients:
             None if gradient is None or one is None else gradient.to(one.dtype)
             for gradient, one in zip(found, self._linear.given, strict=True)
         )
+
+
+def _is_first_of_largest(
+    logits_UV: Tensor, head_s: Tensor, target_s: Tensor, is_largest_s: Tensor
+) -> Tensor:
+    """Which targets `argmax` would give: the first of equals; it is slow, so where it matters."""
+    [places] = is_largest_s.nonzero(as_tuple=True)
+    is_first_s = is_largest_s.clone()
+    is_first_s[places] = logits_UV[head_s[places]].argmax(-1) == target_s[places]
+    return is_first_s
 
 
 def _room(chunks: list[Chunk], weight_VH: Tensor, rows: int | None = None) -> Tensor:

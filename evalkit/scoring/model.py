@@ -10,17 +10,21 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from evalkit.errors import ScoreError
 from evalkit.scoring.architectures import (
+    attention_kernel,
     causal_lm,
     depends_on_input_length,
     inexact_because,
     known_architecture,
 )
 from evalkit.scoring.backbone import scored_hidden, scored_logits, scored_logits_alone
+from evalkit.scoring.branching import BRANCHING
 from evalkit.scoring.head import Targets, TokenScores, score_logits, score_tokens
 from evalkit.scoring.layout import BatchLayout, PackedBatch
+from evalkit.scoring.stems import Stem
 
 
 class ContinuationLogps(NamedTuple):
@@ -53,6 +57,8 @@ class ScoringModel(nn.Module):
         if layout is None:
             layout = "padded" if inexact_because(inside, "tree") else "tree"
         self.layout: BatchLayout = layout
+        if layout == "tree" and inside.device.type == "cpu" and attention_kernel(inside) == "sdpa":
+            inside.set_attn_implementation(BRANCHING)
         # None: the model is called whole, and its logits at all positions are computed.
         self._architecture = known_architecture(inside)
         self._alone = depends_on_input_length(inside)
@@ -64,10 +70,42 @@ class ScoringModel(nn.Module):
         """The transformers configuration of the model inside."""
         return self.model.config
 
-    def forward(self, batch: PackedBatch, watch: bool = False) -> ContinuationLogps:
+    @property
+    def can_recompute_activations(self) -> bool:
+        """Whether the model inside has layers that recompute theirs."""
+        return bool(getattr(causal_lm(self.model), "supports_gradient_checkpointing", False))
+
+    def recompute_activations(self, whether: bool) -> None:
+        """Has passes in training keep the inputs of layers only; the backward pass then needs less.
+
+        Values and gradients stay the same.
+        """
+        inside = causal_lm(self.model)
+        if whether == inside.is_gradient_checkpointing:
+            return
+        if not whether:
+            inside.gradient_checkpointing_disable()
+            return
+        inside.gradient_checkpointing_enable()
+        layers = [one for one in inside.modules() if isinstance(one, GradientCheckpointingLayer)]
+        # What the last layer keeps is needed at once, so to recompute it would save nothing.
+        for last in layers[1:][-1:]:
+            last.gradient_checkpointing = False
+
+    @property
+    def branches(self) -> bool:
+        """Whether attention takes a row of a tree branch by branch, however long the row is."""
+        if self._architecture is None or attention_kernel(causal_lm(self.model)) != BRANCHING:
+            return False
+        return all(window is None for window in self._architecture.windows.values())
+
+    def forward(
+        self, batch: PackedBatch, watch: bool = False, stem: Stem | None = None
+    ) -> ContinuationLogps:
         """Scores every continuation of the batch; differentiable in `logp_N`.
 
         watch: also computes `entropy_S`, at the cost of another pass over the logits.
+        stem: what all rows go on from; no gradient reaches it.
 
         Raises:
             ScoreError: the batch has another layout.
@@ -79,7 +117,7 @@ class ScoringModel(nn.Module):
         if self._architecture is None:
             logits_UV = (scored_logits_alone if self._alone else scored_logits)(inside, batch)
             return _by_continuation(score_logits(logits_UV, targets, watch), batch)
-        hidden_UH = scored_hidden(inside, self._architecture, batch)
+        hidden_UH = scored_hidden(inside, self._architecture, batch, stem)
         cap = getattr(self.config, "final_logit_softcapping", None)
         scores = score_tokens(inside.get_output_embeddings(), hidden_UH, targets, cap, watch)
         return _by_continuation(scores, batch)
