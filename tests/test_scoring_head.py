@@ -166,3 +166,15 @@ def test_weights_that_only_hooks_gather(kept: int, monkeypatch: pytest.MonkeyPat
     assert scores.logp_S.equal(expected.logp_S)
     assert all(one.equal(other) for one, other in zip(found, gradients, strict=True))
     assert "forward" not in vars(linear)
+
+
+def test_of_equal_logits_the_first_is_greedy() -> None:
+    """As `argmax` has it, which the heads that are called use."""
+    head = torch.nn.Linear(4, 6, bias=False)
+    with torch.no_grad():
+        head.weight[3] = head.weight[1]
+    hidden_UH = 10 * head.weight[1].detach().repeat(2, 1)
+    targets = Targets(torch.tensor([0, 0, 1, 1]), torch.tensor([1, 3, 3, 0]))
+    assert score_tokens(head, hidden_UH, targets, None, False).greedy_S.tolist() == [
+        True, False, False, False,
+    ]  # fmt: skip

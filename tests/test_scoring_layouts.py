@@ -200,6 +200,16 @@ def test_the_cache_is_refused_where_it_would_be_dropped() -> None:
         scorer(lay_out(random_requests(), [[0], [1], [2], [3], [4], [5]], "cache"))
 
 
+def test_the_last_layer_is_never_recomputed() -> None:
+    model = tiny_model("llama")
+    scorer = ScoringModel(model)
+    for whether in (True, False, True):
+        scorer.recompute_activations(whether)
+        flags = [layer.gradient_checkpointing for layer in model.model.layers]
+        assert flags == [whether, whether, False]
+        assert model.is_gradient_checkpointing == whether
+
+
 def test_a_batch_of_another_layout_is_refused() -> None:
     with pytest.raises(ScoreError, match="laid out as padded"):
         ScoringModel(tiny_model("llama"))(lay_out(random_requests(), [[0]], "padded"))

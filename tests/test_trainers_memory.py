@@ -134,6 +134,50 @@ def test_a_resumed_run_lays_batches_out_as_before(tiny_llama: Path, tmp_path: Pa
     assert difference(tmp_path / "plain", tmp_path / "unbroken") > 0  # rounding tells them apart
 
 
+def _recomputed(patch: pytest.MonkeyPatch, fails: Callable[[int, bool], bool]) -> list[Any]:
+    """Lets passes of so many tokens fail that recompute, or do not; those that went well."""
+    plain, seen = ScoringModel.forward, []
+
+    def forward(self: ScoringModel, batch: PackedBatch, *rest: Any, **options: Any) -> Any:
+        if torch.is_grad_enabled():
+            one = batch.n_slots, self.model.is_gradient_checkpointing
+            if fails(*one):
+                raise ON_A_GPU
+            seen.append(one)
+        return plain(self, batch, *rest, **options)
+
+    patch.setattr(ScoringModel, "forward", forward)
+    return seen
+
+
+def test_passes_over_the_budget_recompute_activations(tiny_llama: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"token_budget": 20})
+    never = settings.model_copy(update={"gradient_checkpointing": False})
+    with pytest.MonkeyPatch.context() as patch:
+        seen = _recomputed(patch, lambda slots, recomputed: False)
+        run(tmp_path / "auto", tiny_llama, settings)
+        assert {recomputed for _, recomputed in seen} == {True, False}
+        assert all(recomputed == (slots > 20) for slots, recomputed in seen)
+        seen.clear()
+        run(tmp_path / "never", tiny_llama, never)
+        assert not any(recomputed for _, recomputed in seen)
+    assert difference(tmp_path / "auto", tmp_path / "never") == 0
+
+
+def test_one_example_that_does_not_fit_is_recomputed(tiny_llama: Path, tmp_path: Path) -> None:
+    """And gives up only where that does not help, or is not wanted."""
+    settings = SETTINGS.model_copy(update={"micro_batch_size": 1})
+    run(tmp_path / "plain", tiny_llama, settings)
+    with pytest.MonkeyPatch.context() as patch:
+        seen = _recomputed(patch, lambda slots, recomputed: slots > 20 and not recomputed)
+        run(tmp_path / "auto", tiny_llama, settings)
+        assert any(slots > 20 for slots, _ in seen)
+        with pytest.raises(PrerequisiteError, match="does not fit"):
+            never = settings.model_copy(update={"gradient_checkpointing": False})
+            run(tmp_path / "never", tiny_llama, never)
+    assert difference(tmp_path / "plain", tmp_path / "auto") == 0
+
+
 def test_an_example_that_never_fits_says_so(tiny_llama: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         fail_where(patch, larger_than(20))
