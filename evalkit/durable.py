@@ -80,9 +80,21 @@ def move(source: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
+def sync_tree(folder: Path) -> None:
+    """Makes everything in `folder` durable: what each file holds, then their names."""
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _sync(Path(place, name))
+        sync_folder(Path(place))
+
+
 def sync_folder(folder: Path) -> None:
     """Makes renames and removals in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

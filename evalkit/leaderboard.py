@@ -7,18 +7,21 @@ or one is derived: the first score of every task.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from evalkit import resources
 from evalkit.errors import CardError, Problem, did_you_mean
 from evalkit.family import Member
 from evalkit.field_errors import WrongValueError, field_errors
+from evalkit.leaderboard_column import Closed as Closed
+from evalkit.leaderboard_column import Column as Column
+from evalkit.leaderboard_column import IndexEntry as IndexEntry
+from evalkit.leaderboard_column import label as label
 from evalkit.recipe_document import KeyPath
 from evalkit.records import Scale, Score
 from evalkit.yaml_file import read_mapping
@@ -34,78 +37,7 @@ DECIMALS: Mapping[Scale, int] = {
 }
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class IndexDataset(_Closed):
-    """The `dataset` of a conventional `model-index` entry."""
-
-    name: str
-    type: str
-    config: str | None = None
-    split: str | None = None
-    args: dict[str, Any] = Field(default_factory=dict)
-
-
-class IndexMetric(_Closed):
-    """The `metrics` item of a conventional `model-index` entry, without its value."""
-
-    type: str
-    name: str | None = None
-
-
-class IndexEntry(_Closed):
-    """How the field writes a score in `model-index`, where it has a convention."""
-
-    dataset: IndexDataset
-    metric: IndexMetric
-
-
-class Column(_Closed):
-    """One number per model.
-
-    task: its name; `*` stands for any edition (`mt_bench_pocket*`).
-    settings: what a score's settings must hold to belong here (`few_shot: 25`).
-    decimals: of the value and its interval; default by scale.
-    n: how many items the whole test set has; a score of other items does not belong here.
-    """
-
-    benchmark: str
-    task: str
-    metric: str
-    label: str = ""
-    decimals: int | None = Field(None, ge=0, le=6)
-    settings: dict[str, Any] = Field(default_factory=dict)
-    n: int | None = Field(None, ge=1)
-    model_index: IndexEntry | None = None
-
-    @property
-    def heading(self) -> str:
-        """Task and metric, for people."""
-        return self.label or f"{label('tasks', self.task)}: {label('metrics', self.metric)}"
-
-    def score_of(self, member: Member) -> Score | None:
-        """The member's score for this column, None where it was not measured like this."""
-        for result in member.results:
-            for score in result.scores:
-                if result.benchmark == self.benchmark and self.admits(score):
-                    return score
-        return None
-
-    def admits(self, score: Score) -> bool:
-        """Whether a score of this benchmark is what the column means, settings included."""
-        alike = all(score.settings.get(key) == value for key, value in self.settings.items())
-        standard = not score.settings.get("not_comparable")
-        whole = self.n is None or (score.n + score.missing == self.n and standard)
-        return alike and whole and self.covers(score.task) and score.metric == self.metric
-
-    def covers(self, task: str) -> bool:
-        """Whether a task of this name is the column's."""
-        return fnmatchcase(task, self.task)
-
-
-class Average(_Closed):
+class Average(Closed):
     """The plain mean of some columns, named by their labels; empty unless all are there."""
 
     label: str
@@ -113,12 +45,18 @@ class Average(_Closed):
     decimals: int = Field(2, ge=0, le=6)
 
 
-class Definition(_Closed):
-    """A leaderboard: which columns, which averages, sorted by which of them (best first)."""
+class Definition(Closed):
+    """A leaderboard: which columns, which averages, sorted by which of them (best first).
+
+    harness: with which the leaderboard's own figures were made; others are labelled.
+    chat_template: its rule, in words.
+    """
 
     name: str
     title: str
     note: str = ""
+    harness: str = ""
+    chat_template: str = ""
     columns: tuple[Column, ...]
     averages: tuple[Average, ...] = ()
     sort_by: str | None = None
@@ -167,8 +105,8 @@ def read_definition(name: str) -> Definition:
 def definition_for(members: Sequence[Member]) -> Definition:
     """The shipped definition that shows all tasks that were measured, else a derived one.
 
-    One with averages is kept whole wherever all its columns were measured, and gets columns for
-    what else was.
+    Of several, the one with most columns. One with averages is kept whole wherever all its columns
+    were measured, and gets columns for what else was.
     """
     every = _first_scores(members)
     fitting = [
@@ -176,7 +114,7 @@ def definition_for(members: Sequence[Member]) -> Definition:
         for definition in map(_shipped, definition_names())
         if all(any(column.score_of(member) for member in members) for column in definition.columns)
     ]
-    for definition in fitting:
+    for definition in sorted(fitting, key=lambda one: -len(one.columns)):
         if not _unshown(definition, every):
             return definition
     whole = next((definition for definition in fitting if definition.averages), None)
@@ -223,17 +161,6 @@ def _first_scores(members: Sequence[Member], at_most: int | None = None) -> list
     return sorted((c for _, c in kept), key=lambda c: order.index((c.benchmark, c.task)))
 
 
-def label(kind: str, name: str) -> str:
-    """What a benchmark, task, metric or scale is called in cards and tables."""
-    known = _labels().get(kind, {})
-    if name in known or kind != "tasks":
-        return known.get(name, name)
-    for suite, called in _labels()["benchmarks"].items():  # `mt_bench_pocket`: suite and edition
-        if name.startswith(f"{suite}_"):
-            return f"{called} ({name.removeprefix(f'{suite}_')})"
-    return name
-
-
 def conventional_columns() -> Iterator[Column]:
     """All shipped columns whose `model-index` entry the field has a convention for."""
     for definition in map(_shipped, definition_names()):
@@ -255,12 +182,6 @@ def _told_apart(columns: Sequence[Column]) -> tuple[Column, ...]:
         else column.model_copy(update={"label": f"{column.benchmark}: {column.heading}"})
         for column in columns
     )
-
-
-@cache
-def _labels() -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = yaml.safe_load(resources.template("labels.yaml"))
-    return found
 
 
 @cache

@@ -268,24 +268,22 @@ def weights_digest(folder: str | Path) -> str:
     """
     total = hashlib.sha256()
     for file in _deciding_files(Path(folder)):
-        state = file.stat()
-        digest = _known_digest(str(file.resolve()), state.st_size, state.st_mtime_ns)
+        digest = _known_digest(str(file.resolve()), _file_state(file))
         total.update(file.name.encode() + b"\0" + digest.encode())
     return total.hexdigest()
 
 
 def quick_state(folder: str | Path) -> str:
-    """A fingerprint of names, sizes and times of the files that `weights_digest` reads.
+    """A fingerprint of names and file system states of the files that `weights_digest` reads.
 
-    Without reading any it tells whether a folder was changed in place. Times differ between
+    Without reading any it tells whether a folder was changed in place. States differ between
     copies and machines: compare it within one run's folder, and let it decide no result.
 
     Raises:
         RecipeError: the folder has no config.json.
         PrerequisiteError: the folder holds no weights.
     """
-    states = [(file.name, file.stat()) for file in _deciding_files(Path(folder))]
-    return fingerprint([[name, state.st_size, state.st_mtime_ns] for name, state in states])
+    return fingerprint([[file.name, *_file_state(file)] for file in _deciding_files(Path(folder))])
 
 
 def file_digest(file: Path) -> str:
@@ -303,6 +301,12 @@ def _deciding_files(root: Path) -> list[Path]:
     return [_config_file(root), *weights, *(file for file in companions if file.is_file())]
 
 
+def _file_state(file: Path) -> tuple[int, int, int, int]:
+    """What changes whenever a file is written or replaced, even where its time is set back."""
+    state = file.stat()
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
+
+
 @lru_cache(maxsize=1024)
-def _known_digest(path: str, size: int, mtime_ns: int) -> str:
+def _known_digest(path: str, state: tuple[int, int, int, int]) -> str:
     return file_digest(Path(path))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import permutations
+from difflib import SequenceMatcher
+from itertools import combinations, permutations
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,6 +38,12 @@ class PreferenceOptions(BaseModel):
     temperature: Annotated[float, Field(gt=0)] = Field(
         1.0, description="logits are divided by this; below 1 sharpens"
     )
+    similar_from: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="edit similarity of two responses, by words and from 0 to 1, beyond which their"
+        " probability is drawn towards 1/2, to reach it where they are equal; default: only equal"
+        " ones tie",
+    )
 
 
 class Judged(NamedTuple):
@@ -61,14 +68,14 @@ def judge_groups(
     judged = []
     for group in groups:
         answers = {(i, j): next(remaining).value for i, j, _ in _pairs(group)}
-        logits = _pair_logits([r.text for r in sampled(group)], answers)
+        texts = [r.text for r in sampled(group)]
+        logits = _pair_logits(texts, answers)
+        pair_probs = pair_probabilities(logits, options, judge.averaged)
+        if options.similar_from is not None:
+            pair_probs = _drawn_together(pair_probs, texts, options.similar_from)
+        win_probs = _win_probabilities(pair_probs, options)
         judged.append(
-            replace(
-                group,
-                pair_logits=logits,
-                pair_probs=pair_probabilities(logits, options, judge.averaged),
-                win_probs=win_probabilities(logits, options, judge.averaged),
-            )
+            replace(group, pair_logits=logits, pair_probs=pair_probs, win_probs=win_probs)
         )
     cut = sum(verdict.cut for verdict in verdicts)
     return Judged(judged, stats_of([_judged_responses(group) for group in judged], cut))
@@ -85,16 +92,47 @@ def win_probabilities(
     Source: Wu et al. 2024 (SPPO, arXiv:2405.00675), section 4; `score_difference` after
     uclaml/SPPO scripts/compute_prob.py at 5e61c4e and the scores of LLM-Blender at 2a67366.
     """
-    margins = _margins(logits, options, averaged)
+    return _win_probabilities(pair_probabilities(logits, options, averaged), options)
+
+
+def _win_probabilities(probs: PairTable, options: PreferenceOptions) -> tuple[float, ...] | None:
     rows = []
-    for i, row in enumerate(margins):
-        wins = [sigmoid(m) for j, m in enumerate(row) if j != i and m is not None]
+    for i, row in enumerate(probs):
+        wins = [p for j, p in enumerate(row) if j != i and p is not None]
         if not wins:
             return None
         if options.self_comparison:
             wins.append(0.5)
         rows.append(math.fsum(wins) / len(wins))
     return tuple(rows)
+
+
+def _drawn_together(probs: PairTable, texts: Sequence[str], similar_from: float) -> PairTable:
+    """Pair probabilities, each so much nearer to 1/2 as its two responses are alike.
+
+    A judge that is sure of two nearly equal responses sets targets that no policy can meet.
+    Source: the idea of S-SPPO (arXiv:2606.01561), with edit similarity for its annealing.
+    """
+    words = [text.split() for text in texts]
+    kept = [[1.0] * len(texts) for _ in texts]
+    for i, j in combinations(range(len(texts)), 2):
+        kept[i][j] = kept[j][i] = _unlikeness(words[i], words[j], similar_from)
+    return tuple(
+        tuple(
+            # Untouched where nothing is drawn: near 0, the sum would round it.
+            p if p is None or kept[i][j] == 1 else 0.5 + (p - 0.5) * kept[i][j]
+            for j, p in enumerate(row)
+        )
+        for i, row in enumerate(probs)
+    )
+
+
+def _unlikeness(first: list[str], second: list[str], similar_from: float) -> float:
+    """1 up to a similarity of `similar_from`, then falling to 0 for equal words."""
+    matcher = SequenceMatcher(None, first, second, autojunk=False)
+    if matcher.real_quick_ratio() <= similar_from or matcher.quick_ratio() <= similar_from:
+        return 1.0
+    return min(1.0, (1 - matcher.ratio()) / (1 - similar_from))
 
 
 def pair_probabilities(

@@ -51,15 +51,43 @@ class Base(Section):
         return self.own or self.builder is not None
 
 
+class Audit(Section):
+    """What the judge is asked beside what is scored, to know how far it can be trusted.
+
+    items: judgements of each checkpoint and benchmark that are looked at again; null for all.
+    swapped: ask about pairs in the other order, too. second: another judge, who is asked the same.
+    """
+
+    items: Annotated[int, Field(ge=0)] | None = 100
+    swapped: bool = True
+    second: PluginRef | None = None
+
+
+class Contamination(Section):
+    """A search for evaluation items in all that the family was trained on.
+
+    ngram: how many words in a row, shared with a prompt or response, make an item a hit.
+    sources: further texts that the model was trained on, earlier or elsewhere.
+    """
+
+    ngram: Annotated[int, Field(ge=1)] = 13
+    sources: tuple[PluginRef, ...] = ()
+
+
 class Evaluation(Section):
     """Which benchmarks measure the family, and who judges where a judge is needed.
 
     benchmarks: measure every checkpoint, variants included.
     judge: who compares and rates answers, for benchmarks that need one.
+    audit: further questions to the judge, of which no score is made; by default none.
+    contamination: look for items in training texts, and tell scores without the hits, too; `{}`
+        takes its defaults.
     """
 
     benchmarks: tuple[PluginRef, ...] = ()
     judge: PluginRef | None = None
+    audit: Audit | None = None
+    contamination: Contamination | None = None
 
     @field_validator("benchmarks")
     @classmethod

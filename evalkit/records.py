@@ -104,6 +104,7 @@ class TrainingExample:
     reference_logps: summed log-probability (nats) of each continuation under
         the reference, None until the reference pass has run.
     reference_token_logps: the same token by token, one float32 array per continuation.
+    earlier: whether the sampled ones are an older policy's, and not the reference's.
     """
 
     prompt_id: str
@@ -114,6 +115,7 @@ class TrainingExample:
     reference_logps: tuple[float, ...] | None = None
     reference_token_logps: tuple[Sequence[float], ...] | None = None
     truncated: tuple[bool, ...] | None = None
+    earlier: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,8 @@ class ResultSet:
 
     provenance: harness and version, dataset digests, judge identity, seed,
     template digest, engine; never a time, a host or a path.
+    clean_scores: scores of the same names over the items alone that share no words with the
+        training data; empty where that was not checked (`provenance["contamination"]` says so).
     """
 
     benchmark: str
@@ -186,6 +190,7 @@ class ResultSet:
     scores: tuple[Score, ...]
     provenance: Mapping[str, Any]
     samples: tuple[Sample, ...] = ()
+    clean_scores: tuple[Score, ...] = ()
 
     def score(self, task: str, metric: str) -> Score:
         """The one score of `task` and `metric`; KeyError if there is none."""

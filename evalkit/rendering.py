@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from evalkit.errors import RecipeError, gist
-from evalkit.records import Message
+from evalkit.records import Message, Prompt
 
 # For tokenizers without a chat template (base models such as phi-2). Roles are plain words, the
 # end-of-text token closes each answer, and BOS leads where the tokenizer puts one by itself.
@@ -26,36 +26,32 @@ PLAIN_TEMPLATE = (
 )
 _MARKER = "[what the system message says]"  # stands nowhere else in a conversation
 LINE_CHARACTERS = 100  # of what is shown to people
+_SHOWN_FIRST, _SHOWN_LAST = 48, 24  # tokens of a long sequence
 _EXAMPLE = (Message("user", "Say hello."),)
 _EXAMPLE_RESPONSE = "Hello there."
+EXAMPLE = Prompt("example", _EXAMPLE, gold=_EXAMPLE_RESPONSE, rejected="Go away.")
 
 
 class Rendered(NamedTuple):
-    """One rendered example, as shown by `preflight`.
+    """What `preflight` found of a tokenizer.
 
     has_template: False where PLAIN_TEMPLATE stands in for a missing chat template.
-    bos_count: BOS tokens at the start of the prompt (0 or 1).
+    bos_count: BOS tokens at the start of a prompt (0 or 1).
     """
 
-    prompt_token_ids: tuple[int, ...]
-    response_token_ids: tuple[int, ...]
-    text: str
     has_template: bool
     bos_count: int
     end_of_turn_id: int
 
-    def lines(self) -> list[str]:
-        """What a person checks before a long run, ids first."""
+    def heading(self, what: str) -> str:
+        """How `what` is rendered, in a line that its token ids stand below."""
         origin = (
             "the chat template" if self.has_template else "the plain template (none of its own)"
         )
-        return [
-            f"{origin} renders an example so, with {self.bos_count} BOS and one end of turn"
-            f" ({self.end_of_turn_id}):",
-            *_wrapped("  prompt   ", " ".join(map(str, self.prompt_token_ids))),
-            *_wrapped("  response ", " ".join(map(str, self.response_token_ids))),
-            *_wrapped("  as text  ", self.text),
-        ]
+        return (
+            f"{origin} renders {what} so, with {self.bos_count} BOS and one end of turn"
+            f" ({self.end_of_turn_id}):"
+        )
 
 
 def prompt_token_ids(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -126,7 +122,7 @@ def end_of_turn_id(tokenizer: Any) -> int:
 
 
 def preflight(tokenizer: Any, without_bos: bool = False) -> Rendered:
-    """A rendered example, after checking that training can rely on what the template emits.
+    """How a tokenizer renders, after checking that training can rely on what its template emits.
 
     without_bos: it is meant that prompts begin without the BOS that other text begins with.
 
@@ -144,8 +140,42 @@ def preflight(tokenizer: Any, without_bos: bool = False) -> Rendered:
             f" = {shown(tokenizer, response)}",
             "mend the chat_template of the checkpoint's tokenizer",
         )
-    text = shown(tokenizer, prompt + response)
-    return Rendered(prompt, response, text, has_template(tokenizer), found, end)
+    return Rendered(has_template(tokenizer), found, end)
+
+
+def check_text(tokenizer: Any, messages: Sequence[Message], responses: Sequence[str] = ()) -> None:
+    """Checks that the text of a row of data adds no BOS, and no end of turn within a response.
+
+    Text that some template has rendered before does. How many BOS the template writes by itself
+    (some write one a turn) is counted in a conversation of the same turns.
+
+    Raises:
+        RecipeError: it does, or the template refuses these messages.
+    """
+    prompt = prompt_token_ids(tokenizer, messages)
+    plain = prompt_token_ids(tokenizer, [Message(one.role, "a") for one in messages])
+    bos = tokenizer.bos_token_id
+    if bos is not None and prompt.count(bos) != plain.count(bos):
+        raise RecipeError(
+            f"its text holds {tokenizer.bos_token}: rendered, it has {prompt.count(bos)} BOS tokens"
+            f" in place of {plain.count(bos)}: {shown(tokenizer, abridged(prompt))}",
+            "give messages as they are, which no template has rendered yet",
+        )
+    end = end_of_turn_id(tokenizer)
+    for text in responses:
+        response = response_token_ids(tokenizer, messages, text)
+        if response[-1] != end or end in response[:-1]:
+            raise RecipeError(
+                "its response, rendered, does not end with the one end of turn that is in it:"
+                f" {shown(tokenizer, abridged(response))}",
+                "give responses as they are, without tokens that end a turn",
+            )
+
+
+def begins_rendered(tokenizer: Any, texts: Sequence[str]) -> bool:
+    """Whether one of these texts begins with BOS written out: seen without rendering any."""
+    bos = tokenizer.bos_token
+    return bool(bos) and any(text.lstrip().startswith(bos) for text in texts)
 
 
 def _check_bos(tokenizer: Any, prompt: tuple[int, ...], found: int, without_bos: bool) -> None:
@@ -188,6 +218,25 @@ def has_template(tokenizer: Any) -> bool:
 def plain_template(tokenizer: Any) -> str:
     """What a tokenizer without a chat template is given, with BOS where it puts one by itself."""
     return ("{{ bos_token }}" if _adds_bos(tokenizer) else "") + PLAIN_TEMPLATE
+
+
+def example_lines(tokenizer: Any, heading: str, parts: Mapping[str, Sequence[int]]) -> list[str]:
+    """Token sequences by what they are, each as ids and as text, cut in the middle if long."""
+    lines = textwrap.wrap(heading, LINE_CHARACTERS, subsequent_indent="  ")
+    for name, ids in parts.items():
+        kept = abridged(ids)
+        lines += _wrapped(f"  {name:<9}", " ".join(map(str, kept)))
+        lines += _wrapped("  as text  ", shown(tokenizer, kept))
+    return lines
+
+
+def abridged(token_ids: Sequence[int]) -> list[int | str]:
+    """Token ids without their middle where there are many: what templates add is at the ends."""
+    if len(token_ids) <= _SHOWN_FIRST + _SHOWN_LAST + 1:
+        return list(token_ids)
+    left_out = len(token_ids) - _SHOWN_FIRST - _SHOWN_LAST
+    first, last = token_ids[:_SHOWN_FIRST], token_ids[-_SHOWN_LAST:]
+    return [*first, f"... {left_out} more ...", *last]
 
 
 def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
@@ -293,6 +342,11 @@ def _leading_bos(tokenizer: Any, token_ids: tuple[int, ...]) -> int:
     return count
 
 
-def shown(tokenizer: Any, token_ids: Sequence[int]) -> str:
-    """Token ids as text with a bracket around each, for people."""
-    return repr("".join(f"[{tokenizer.decode([token_id])}]" for token_id in token_ids))
+def shown(tokenizer: Any, token_ids: Sequence[int | str]) -> str:
+    """Token ids as text with a bracket around each, for people; words stand as they are."""
+    return repr(
+        "".join(
+            f" {token_id} " if isinstance(token_id, str) else f"[{tokenizer.decode([token_id])}]"
+            for token_id in token_ids
+        )
+    )

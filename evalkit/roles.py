@@ -19,7 +19,7 @@ them to each other: plug-ins of different rooms never import each other.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
@@ -71,6 +71,18 @@ class PluginRef(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Prefetched(NamedTuple):
+    """What of a repository on the Hub was brought to this machine, and at which commit.
+
+    kind: `model`, `dataset` or `space`. what: which files, in words; empty for all that count.
+    """
+
+    kind: str
+    repo: str
+    revision: str
+    what: str = ""
+
+
 class Plugin:
     """What every plug-in has: an `Options` class, and an instance of it as `self.options`.
 
@@ -89,6 +101,16 @@ class Plugin:
 
     def check(self) -> list[Problem]:
         """Problems that can be seen before any expensive work; `where` may be an option's name."""
+        return []
+
+    def prefetch(self) -> list[Prefetched]:
+        """Brings all that it would ask the Hub for into this machine's cache, and says what.
+
+        Afterwards it works without a network.
+
+        Raises:
+            EvalkitError: something cannot be had.
+        """
         return []
 
 
@@ -185,6 +207,15 @@ class GenerationRequest(NamedTuple):
     stop: tuple[str, ...] = ()
 
 
+class ChatPlace(NamedTuple):
+    """Where a model answers OpenAI chat completions: a Unix socket of this machine, and its name
+    there.
+    """
+
+    socket_path: str
+    model: str
+
+
 class Engine(Plugin, ABC):
     """Generates text with one checkpoint at a time.
 
@@ -233,6 +264,19 @@ class Engine(Plugin, ABC):
         """Name, version, dtype and attention kernel: for provenance."""
         return {}
 
+    def chat_place(self) -> ChatPlace:
+        """Where the checkpoint that it serves can be asked in chat; a server is started for it.
+
+        It is awake and healthy when this returns.
+        """
+        raise RecipeError(
+            f"{type(self).__name__} serves no chat completions", "take the engine 'vllm'"
+        )
+
+    def attach(self, place: ChatPlace) -> None:
+        """Takes a server that another process of this run has started, and does not end it."""
+        raise RecipeError(f"{type(self).__name__} has no server to attach to")
+
     def rest(self) -> None:
         """Gives memory back until it is asked to generate again."""
 
@@ -255,16 +299,46 @@ class RatingRequest(NamedTuple):
     answers: tuple[str, ...]
 
 
+class GameRequest(NamedTuple):
+    """Which of two models answers turn number len(first) of `question` better?
+
+    `first` and `second` are their answers to all turns so far, as many of each; `first` is shown
+    first.
+    """
+
+    question: Question
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+
+
 class Verdict(NamedTuple):
     """A judge's answer. `value` is None when there is none, and `reason` says why.
 
-    value: of a pair, the logit that `first` beats `second`; of a rating, 1 to 10.
+    value: of a pair or a game, the logit that `first` beats `second`, of a tie 0; of a rating, 1
+        to 10.
     cut: whether the judge saw less than it was given, as prompt or responses were too long for it.
+    by: the model that answered by its server's own account, where it gave one (a dated snapshot).
+    tokens_in, tokens_out: what its server counted for the answer; 0 where nothing is counted.
+    said: what a pair's verdict was read from, JSON values: a text, or log-probabilities by token.
     """
 
     value: float | None
     reason: str = ""
     cut: bool = False
+    by: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    said: Any = None
+
+
+class Cost(NamedTuple):
+    """What judging takes. usd: US dollars, None where no price is known. price: who says it."""
+
+    requests: int
+    tokens_in: int
+    tokens_out: int
+    usd: float | None
+    price: str = ""
 
 
 Averaged = Literal["logits", "probabilities"]
@@ -287,6 +361,41 @@ class Judge(Plugin, ABC):
     def identity(self) -> Mapping[str, Any]:
         """Everything that pins the judge: name, model and revision, prompt digest, temperature."""
 
+    def engine(self) -> PluginRef | None:
+        """The engine that is to serve the judge's model to it; None: it needs no server of ours."""
+        return None
+
+    def model_to_serve(self) -> Checkpoint:
+        """What that engine is to serve; fetched from the Hub where it must be."""
+        raise JudgeError(f"{type(self).__name__} has no model to serve")
+
+    def ask_at(self, place: ChatPlace) -> None:
+        """Tells a judge where its model is served; before it is asked anything."""
+
+    def keep_accounts(self, file: Path) -> None:
+        """Has what its answers cost written down in a file that a whole run shares.
+
+        For judges with a price or a budget; others need none.
+        """
+
+    def estimate(
+        self, requests: Sequence[PairRequest] | Sequence[RatingRequest] | Sequence[GameRequest]
+    ) -> Cost | None:
+        """What asking these would cost, about; None where judging costs nothing but time."""
+        return None
+
+    def cost_of(self, verdicts: Sequence[Verdict]) -> Cost | None:
+        """What these answers did cost, as their servers counted; None as for `estimate`."""
+        return None
+
+    def weights_folder(self) -> Path | None:
+        """The folder of the judge's own model where this machine has it: to see its base."""
+        return None
+
+    def prompts_file(self) -> Path | None:
+        """The file, in FastChat's form, of the prompts for ratings and games; None: it has none."""
+        return None
+
     def compare(self, requests: Sequence[PairRequest], progress: Progress) -> list[Verdict]:
         """One Verdict per ordered pair."""
         raise JudgeError(f"{type(self).__name__} cannot compare responses")
@@ -295,8 +404,12 @@ class Judge(Plugin, ABC):
         """One Verdict per rating, from 1 to 10."""
         raise JudgeError(f"{type(self).__name__} cannot rate responses")
 
+    def play(self, requests: Sequence[GameRequest], progress: Progress) -> list[Verdict]:
+        """One Verdict per game."""
+        raise JudgeError(f"{type(self).__name__} cannot compare conversations")
+
     def stream(
-        self, requests: Sequence[PairRequest] | Sequence[RatingRequest]
+        self, requests: Sequence[PairRequest] | Sequence[RatingRequest] | Sequence[GameRequest]
     ) -> Iterator[tuple[int, Verdict]] | None:
         """Each verdict with its request's index as soon as it is there; None: only whole lists.
 
@@ -314,6 +427,10 @@ class Judge(Plugin, ABC):
     def check_questions(self, questions: Sequence[Question]) -> list[Problem]:
         """Why answers to these questions could not be rated; seen before any are made."""
         return []
+
+    def check_games(self, questions: Sequence[Question]) -> list[Problem]:
+        """Why answers to these questions could not be compared; seen before any are made."""
+        return [Problem("", f"{type(self).__name__} cannot compare conversations")]
 
 
 class ScoringRequest(NamedTuple):
@@ -336,7 +453,28 @@ class Scorer(Protocol):
 
     def score(
         self, requests: Sequence[ScoringRequest], progress: Progress
-    ) -> list[tuple[ContinuationScore, ...]]: ...
+    ) -> list[tuple[ContinuationScore, ...]]:
+        """One score per continuation, in request order."""
+
+    def batches(self, requests: Sequence[ScoringRequest]) -> list[list[int]]:
+        """Indices of the requests that are computed together, fixed by the request list alone."""
+
+    def stream(
+        self, requests: Sequence[ScoringRequest], wanted: Sequence[int]
+    ) -> Iterator[tuple[int, list[tuple[ContinuationScore, ...]]]]:
+        """The answers of some of the batches, each with its number as soon as it is there."""
+
+
+class EvaluationItem(NamedTuple):
+    """The words of one item, for finding it in other texts.
+
+    id, task: as in the Samples of a result.
+    texts: what it is when met whole, in each of its forms (a question with each of its choices).
+    """
+
+    id: str
+    task: str
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -384,6 +522,26 @@ class Benchmark(Plugin, ABC):
         """
         return []
 
+    def item_metrics(self, open_source: Callable[[PluginRef], Source]) -> Collection[str] | None:
+        """Names of the scores that two checkpoints are compared by, item by item.
+
+        None where they are not known before it has run.
+        """
+        return None
+
+    def items(self, open_source: Callable[[PluginRef], Source]) -> list[EvaluationItem] | None:
+        """Every item that `run` would ask, no model needed; None where it cannot say."""
+        return None
+
+    def judgements(
+        self, open_source: Callable[[PluginRef], Source]
+    ) -> Sequence[PairRequest] | Sequence[RatingRequest] | Sequence[GameRequest]:
+        """About what a judge is asked for one checkpoint, to say beforehand what that will cost.
+
+        Stand-ins are in the place of answers that nobody has given yet.
+        """
+        return []
+
     def check_tokenizer(self, tokenizer: Any) -> list[Problem]:
         """Why this tokenizer cannot render what is asked; seen before the run where it is there.
 
@@ -419,6 +577,7 @@ class LogpBatch(NamedTuple):
 
     policy_N carries the graph. example_N maps each continuation to its prompt, 0..B-1, ascending;
     the continuations of one prompt are in the order of its TrainingExample.
+    drawn_N: True where the reference drew the continuation, neither the data nor an older policy.
     """
 
     policy_N: Tensor
@@ -426,6 +585,7 @@ class LogpBatch(NamedTuple):
     targets_N: Tensor
     example_N: Tensor
     n_tokens_N: Tensor
+    drawn_N: Tensor
 
 
 class Statistic(Protocol):

@@ -9,7 +9,9 @@ run/
   lineage.json          which data, reference and settings made each checkpoint
   publication/          how far each repository has come on a Hub
   logs/STEP/            event files of the trackers that training reported to (`--report-to`)
-  run_facts.json        times and host; these and commit ids are all that differs between equal runs
+  spending.jsonl        what judges with a price were asked, attempt by attempt
+  run_facts.json        times and host; these two and commit ids are all that
+                        differs between equal runs
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evalkit.durable import damaged, read_json, sync_folder, write_text
+from evalkit.durable import damaged, read_json, sync_folder, sync_tree, write_text
 from evalkit.errors import PrerequisiteError
 from evalkit.records import dumps, from_json
 
@@ -31,9 +33,10 @@ T = TypeVar("T")
 RECEIPT = "receipt.json"
 RECIPE, PLAN, FACTS = "recipe.yaml", "plan.json", "run_facts.json"
 LINEAGE = "lineage.json"
+SPENDING = "spending.jsonl"
 STEPS, CACHE, PUBLICATION, LOGS = "steps", "cache", "publication", "logs"
 LOCK = ".lock"
-OWN = {RECIPE, PLAN, FACTS, LINEAGE, STEPS, CACHE, PUBLICATION, LOGS, LOCK}
+OWN = {RECIPE, PLAN, FACTS, LINEAGE, SPENDING, STEPS, CACHE, PUBLICATION, LOGS, LOCK}
 PARTIAL, REPLACED = ".partial", ".replaced"
 MARK = "fingerprint"  # of the attempt that a working folder belongs to
 SCRATCH = "scratch"  # journals and checkpoints of an attempt: removed once the receipt is written
@@ -79,9 +82,13 @@ class RunDir:
         names = (f.name for f in folders if f.suffix not in (PARTIAL, REPLACED))
         return [name for name in names if (self.folder(name) / RECEIPT).is_file()]
 
+    def working(self, step: str) -> Path:
+        """Where a step that is not finished is worked on."""
+        return self.steps / (step + PARTIAL)
+
     def begin(self, step: str, fingerprint: str) -> Path:
         """The step's working folder: a cut-off attempt's with the same fingerprint, else empty."""
-        partial = self.steps / (step + PARTIAL)
+        partial = self.working(step)
         mark = partial / MARK
         if partial.exists() and (not mark.is_file() or mark.read_text() != fingerprint):
             shutil.rmtree(partial)
@@ -91,14 +98,14 @@ class RunDir:
 
     def finish(self, step: str, receipt: Receipt) -> Path:
         """Turns the working folder into the finished step; returns its final place."""
-        partial = self.steps / (step + PARTIAL)
+        partial = self.working(step)
+        sync_tree(partial)  # weights, too: a receipt is believed
         write_text(partial / RECEIPT, dumps(receipt) + "\n")
-        sync_folder(partial)
         return self._put_in_place(step)
 
     def recover(self, step: str, fingerprint: str) -> Receipt | None:
         """Finishes a step that was cut off after its receipt was written; None if it was not."""
-        partial = self.steps / (step + PARTIAL)
+        partial = self.working(step)
         receipt = _read_receipt(partial / RECEIPT, f"remove {partial}")
         if receipt is None or receipt.fingerprint != fingerprint:
             return None
@@ -108,9 +115,9 @@ class RunDir:
     def _put_in_place(self, step: str) -> Path:
         final = self.folder(step)
         # Only now: until the receipt was written, an attempt after a kill could go on from it.
-        shutil.rmtree(self.steps / (step + PARTIAL) / SCRATCH, ignore_errors=True)
+        shutil.rmtree(self.working(step) / SCRATCH, ignore_errors=True)
         self._set_aside(step)  # a rebuilt step's old form makes way at the last moment
-        (self.steps / (step + PARTIAL)).rename(final)
+        self.working(step).rename(final)
         sync_folder(self.steps)
         shutil.rmtree(self.steps / (step + REPLACED), ignore_errors=True)
         return final

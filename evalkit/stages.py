@@ -64,7 +64,8 @@ class Gate(Section):
     require: what stop lets pass: not_worse (significantly, on any of them), or better (on one of
         them, and worse on none).
     benchmarks: those of `evaluation.benchmarks` that decide, by name; default all.
-    metric: which of their scores decides; default each task's first.
+    metric: which of their scores decides; default each task's first. `win_rate_over_parent` is that
+        of `head_to_head`, and then no benchmark decides.
     level: confidence of all intervals together.
     """
 
@@ -73,6 +74,24 @@ class Gate(Section):
     benchmarks: tuple[str, ...] = ()
     metric: str | None = None
     level: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+
+
+class HeadToHead(Section):
+    """Each iteration against the checkpoint that it started from, by judges on the same prompts.
+
+    Both answer once, and are compared in both orders: a win rate with its interval, said behind
+    each iteration. A gate whose `metric` is `win_rate_over_parent` decides by it.
+
+    prompts: how many, the last ones of their source; 0 leaves it out.
+    source: of the prompts; default that of the stage. What of it an iteration was trained on is
+        counted as seen.
+    other_judge: compares them, too. A gain that only the judge of the training sees is one over
+        that judge. Without either judge nothing is compared.
+    """
+
+    prompts: Annotated[int, Field(ge=0)] = 100
+    source: PluginRef | None = None
+    other_judge: PluginRef | None = None
 
 
 class IterationSettings(Section):
@@ -103,6 +122,7 @@ class Stage(IterationSettings):
         each merged over the stage (`{}` changes nothing).
     reuse_prompts: every iteration takes the same prompts (SPIN) instead of the next ones (SPPO).
     gate: what happens when an iteration is no better than the one before.
+    head_to_head: how each iteration is compared with the one before by judges.
     compat: `released` renders, cuts and estimates as the released code of the method (sppo, spin)
         does, its faults included; by default none of them. docs/rendering.md lists them.
     max_prompt_length: tokens of a prompt that are kept where prompt and responses are too long
@@ -113,6 +133,7 @@ class Stage(IterationSettings):
     per_iteration: tuple[Annotated[Mapping[str, Any], KeysOf(IterationSettings)], ...] = ()
     reuse_prompts: bool = False
     gate: Gate = Gate()
+    head_to_head: HeadToHead = HeadToHead()
     compat: Literal["released"] | None = None
     max_prompt_length: Annotated[int, Field(ge=1)] | None = None
 

@@ -115,7 +115,8 @@ def run(
     words += ["--responses", str(responses), "--count", str(count)]
     if arguments.token_budget is not None:
         words += ["--token-budget", str(arguments.token_budget)]
-    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    paths = {**os.environ, "PYTHONPATH": str(HERE)}
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=paths)
     if done.returncode:
         sys.exit(f"{arm} failed:\n{done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

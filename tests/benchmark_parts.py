@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.engines.transformers import TransformersEngine
+from evalkit.errors import Problem
 from evalkit.loading import load_model, weights_digest
 from evalkit.records import Checkpoint, Prompt, Question, Response
 from evalkit.roles import (
     BenchmarkContext,
+    GameRequest,
     GenerationRequest,
     Judge,
     Options,
@@ -60,6 +62,7 @@ class TasteJudge(Judge):
         self.silent_on = silent_on
         self.pairs: list[PairRequest] = []
         self.ratings: list[RatingRequest] = []
+        self.games: list[GameRequest] = []
 
     def identity(self) -> Mapping[str, Any]:
         return {"name": "taste", "position_bias": self.position_bias}
@@ -76,6 +79,19 @@ class TasteJudge(Judge):
     def rate(self, requests: Sequence[RatingRequest], progress: Progress) -> list[Verdict]:
         self.ratings += requests
         return [self._rate(request) for request in requests]
+
+    def play(self, requests: Sequence[GameRequest], progress: Progress) -> list[Verdict]:
+        self.games += requests
+        return [self._play(request) for request in requests]
+
+    def _play(self, request: GameRequest) -> Verdict:
+        if self.silent_on in request.question.turns[len(request.first) - 1].content:
+            return Verdict(None, "refused")
+        gained = _vowels(request.first[-1]) - _vowels(request.second[-1])
+        return Verdict(gained + self.position_bias)
+
+    def check_games(self, questions: Sequence[Question]) -> list[Problem]:
+        return []
 
     def _rate(self, request: RatingRequest) -> Verdict:
         if self.silent_on in request.question.turns[len(request.answers) - 1].content:

@@ -57,6 +57,7 @@ def _measured(name: str, old: str, new: str, file: str = "", content: str = "") 
 INSTRUCTIONS = "{name: pocket, split: open, count: 4}"
 QUESTIONS = "{name: pocket, split: two_turn, count: 4}"
 TASKS = "include_path: pocket, limit: 4"
+AVERGE = "metric: averge, benchmarks: [mt_bench]"
 FILES = [
     _prompts("data-file-missing", None),
     _prompts("data-file-empty", ""),
@@ -97,8 +98,18 @@ NEEDS = [
     Case(
         "every-prompt-dropped",
         "train mine.yaml --out run",
-        {"    judge: rule\n": "    judge: rule\n    sampling: {temperature: 0}\n"},
+        {"    judge: rule\n": "    judge: rule\n    sampling: {temperature: 0.001}\n"},
         may_leave=("run/*",),
+    ),
+    Case(
+        "samples-all-the-same",
+        "train mine.yaml",
+        {"    judge: rule\n": "    judge: rule\n    sampling: {temperature: 0}\n"},
+    ),
+    Case(
+        "gate-metric-unknown",
+        "train mine.yaml",
+        {"    judge: rule\n": f"    judge: rule\n    gate: {AVERGE}\n"},
     ),
     Case("pocket-unknown-kind", "train mine.yaml", {"count: 8": "count: 8, kinds: [poems]"}),
 ]
@@ -162,7 +173,7 @@ JUDGES = [
     _llm("llm-judge-unreachable", "x"),
     _llm("llm-judge-without-key", "", answers=True),
     _llm("llm-judge-with-wrong-key", "sk-wrong", answers=True),
-    _llm("llm-judge-without-its-prompt", "x", ", template: mine.txt"),
+    _llm("llm-judge-without-its-prompt", "x", ", annotator: mine.txt"),
     Case(
         "llm-judge-no-address",
         "train mine.yaml",

@@ -28,6 +28,12 @@ FAULTS = (
     "no choices",
     "cut",
     "cut midway",
+    "wrong model",
+    "no logprobs",
+)
+# Of these, the ones that a maker would charge for all the same, whether or not it says how much.
+CHARGED = frozenset(
+    ("slow", "truncated", "no choices", "cut", "cut midway", "wrong model", "no logprobs")
 )
 Script = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -55,6 +61,17 @@ def script(body: dict[str, Any]) -> dict[str, Any]:
         return choice(f"It is an answer.\n\nRating: [[{rating_of(prompt)}]]")
     first, second = logprobs_of(prompt)
     return choice("m" if first > second else "M", {"m": first, "M": second, "The": -9.5})
+
+
+def usage_of(body: dict[str, Any]) -> dict[str, int]:
+    """The tokens that the server counts for a request: they follow from what is asked."""
+    size = sum(len(turn["content"].encode()) for turn in body["messages"])
+    tokens_in, tokens_out = 7 + size // 5, 1 if body.get("logprobs") else 9
+    return {
+        "prompt_tokens": tokens_in,
+        "completion_tokens": tokens_out,
+        "total_tokens": tokens_in + tokens_out,
+    }
 
 
 def choice(text: str | None, logprobs: dict[str, float] | None = None, **message: Any) -> Any:
@@ -100,7 +117,10 @@ class JudgeServer(ThreadingHTTPServer):
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
         self.answered: Counter[str] = Counter()  # by prompt: how often it got an answer
+        self.charged: Counter[str] = Counter()  # likewise, faults that cost tokens included
+        self.charged_tokens = [0, 0]  # in and out
         self.at_once = self.most_at_once = 0
+        self.released = threading.Event()  # of requests that hang, when the server ends
 
     @property
     def url(self) -> str:
@@ -124,6 +144,7 @@ def served(**options: Any) -> Iterator[JudgeServer]:
     try:
         yield server
     finally:
+        server.released.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -163,6 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
                 server.at_once -= 1
 
     def _serve(self, body: dict[str, Any], fault: str | int | None) -> None:
+        if fault == "no logprobs" and not body.get("logprobs"):
+            fault = None  # none were asked for
         if self.path != "/v1/chat/completions":
             self._error(404, f"no {self.path}")
         elif self.server.models is not None and body["model"] not in self.server.models:
@@ -175,10 +198,21 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(self.server.delay_s)
             with self.server.lock:
                 self.server.answered[body["messages"][-1]["content"]] += 1
-            self._json(_completion(self.server.script(body)))
+            self._charge(body)
+            self._json(_completion(self.server.script(body), body))
+
+    def _charge(self, body: dict[str, Any]) -> None:
+        usage = usage_of(body)
+        with self.server.lock:
+            self.server.charged[body["messages"][-1]["content"]] += 1
+            self.server.charged_tokens[0] += usage["prompt_tokens"]
+            self.server.charged_tokens[1] += usage["completion_tokens"]
 
     def _fail(self, fault: str, body: dict[str, Any]) -> None:
-        whole = json.dumps(_completion(self.server.script(body))).encode()
+        made = _completion(self.server.script(body), body)
+        whole = json.dumps(made).encode()
+        if fault in CHARGED:
+            self._charge(body)
         if fault == "429":
             self._error(429, "rate limit", headers={"Retry-After": "0.3"})
         elif fault == "429 at once":
@@ -199,7 +233,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "no json":
             self._send(200, b"<html>a proxy's page</html>", {"Content-Type": "text/html"})
         elif fault == "no choices":
-            self._json({"object": "chat.completion", "choices": []})
+            self._json({**made, "choices": []})
+        elif fault == "wrong model":
+            self._json({**made, "model": "another-judge"})
+        elif fault == "no logprobs":
+            self._json({**made, "choices": [{**made["choices"][0], "logprobs": None}]})
+        elif fault == "hang":
+            self.server.released.wait()
+            self.close_connection = True
         elif fault == "cut":
             self.close_connection = True
         elif fault == "cut midway":
@@ -238,5 +279,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-def _completion(choice: dict[str, Any]) -> dict[str, Any]:
-    return {"id": "chatcmpl-0", "object": "chat.completion", "model": MODEL, "choices": [choice]}
+def _completion(choice: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-0",
+        "object": "chat.completion",
+        "model": body["model"],
+        "choices": [choice],
+        "usage": usage_of(body),
+    }

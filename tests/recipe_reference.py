@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from evalkit import registry
 from evalkit.fields import FieldText, describe, model_of
 from evalkit.preferences import PreferenceOptions
-from evalkit.recipe import Base, Card, Evaluation, Publish, Recipe
+from evalkit.recipe import Audit, Base, Card, Evaluation, Publish, Recipe
 from evalkit.roles import PluginRef
 from evalkit.stages import Gate, SamplingSection, Stage
 from evalkit.training_settings import Adapter, TrainingSettings
@@ -99,6 +99,9 @@ evaluation:
   judge: rule
   benchmarks:
     - {name: lm_eval_tasks, tasks: [arc_challenge], num_fewshot: 25}
+"""),
+    Section("Audit", "evaluation.audit", Audit, """\
+audit: {items: 50, second: rule}
 """),
     Section("Card", "card", Card, """\
 card:

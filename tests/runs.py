@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 RECIPES = Path(__file__).parent / "recipes"
 # What may differ between equal runs: times and host, and the ids of commits on a Hub.
-VOLATILE = {"run_facts.json", ".lock"}
+VOLATILE = {"run_facts.json", "spending.jsonl", ".lock"}
 COMMIT_KEYS = {"commit", "parent"}
 
 

@@ -325,7 +325,7 @@ def test_check_names_a_missing_baseline() -> None:
     (problem,) = suite.check()
     assert problem.where == "baseline"
     assert suite.sources() == [PluginRef(name="x")]
-    with pytest.raises(RecipeError, match=r"cannot read the baseline no.json: No such file"):
+    with pytest.raises(RecipeError, match=r"cannot read the outputs no.json: No such file"):
         suite.data_digests()
 
 
@@ -340,7 +340,7 @@ def test_check_names_a_missing_baseline() -> None:
         ('[{"instruction": 5, "output": "b"}]', "row 1 has no text 'instruction'"),
         ("{}", "holds no model outputs"),
         ("[]", "holds no model outputs"),
-        ("[", "cannot read the baseline"),
+        ("[", "cannot read the outputs"),
     ],
 )
 def test_a_baseline_that_is_none_names_file_and_row(

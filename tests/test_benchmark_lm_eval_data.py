@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from benchmark_parts import context, write_lines
 from card_families import changed, lm_eval_result, pocket_family, standard_score
+from pyarrow import parquet
 
-from evalkit.benchmarks.lm_eval_data import departures, problems_of
+from evalkit.benchmarks.lm_eval_data import departures, labelled, problems_of
 from evalkit.benchmarks.lm_eval_tasks import RESULTS_FILE, LmEvalOptions, LmEvalTasks
 from evalkit.errors import Problem
 from evalkit.leaderboard import read_definition
@@ -109,6 +111,22 @@ class TestLabel:
         known = {"filter": "strict-match", **settings}
         return replace(whole, settings={**whole.settings, **known})
 
+    def test_other_shots_than_the_leaderboard_s_are_told(self) -> None:
+        asked = replace(self.score(), settings={"few_shot": 4})
+        told = labelled(asked, {}, {}, {}).settings["not_comparable"]
+        assert told == "asked with 4 examples, the standard's are 5"
+        standard = replace(self.score(), settings={"few_shot": 5})
+        assert labelled(standard, {}, {}, {}) == standard
+        mine = replace(asked, task="mine")
+        assert labelled(mine, {}, {}, {}) == mine
+
+    def test_examples_of_the_asked_rows_are_told_where_there_are_any(self) -> None:
+        data = {"truthfulqa_mc2": {"asked": "test.jsonl"}}
+        for shots, is_told in ((0, False), (3, True)):
+            score = replace(self.score(), task="truthfulqa_mc2", settings={"few_shot": shots})
+            told = labelled(score, {}, {}, data).settings.get("not_comparable", "")
+            assert ("other items of those that are asked" in told) == is_told
+
     def test_it_stands_below_every_table(self) -> None:
         result = lm_eval_result("base", self.score(not_comparable="only the first 20 items"))
         family = changed(pocket_family(), "base", results=(result,))
@@ -139,7 +157,8 @@ class TestStockTask:
         settings = result.score("gsm8k", "exact_match").settings
         assert settings["not_comparable"] == (
             "only the first 2 items; the local test split has 4 rows, the standard's 1319; "
-            "the local train split has 9 rows, the standard's 7473"
+            "the local train split has 9 rows, the standard's 7473; "
+            "asked with 3 examples, the standard's are 5"
         )
         raw = (tmp_path / "raw" / RESULTS_FILE).read_text("utf-8")
         assert str(tmp_path) not in raw
@@ -172,6 +191,39 @@ class TestStockTask:
         assert problem.where == "data.gsm8k"
         assert words in problem.message
         assert not problem.prerequisite
+
+    @pytest.mark.parametrize(("rows", "shots"), [(1172, 25), (1171, 25), (1172, 24)])
+    def test_one_file_stands_for_what_is_asked(
+        self, tmp_path: Path, tiny_llama: Path, rows: int, shots: int
+    ) -> None:
+        """With one item fewer or other shots than the standard's, and its examples in any case."""
+        file = tmp_path / "anything.parquet"
+        choices = {"text": ["one", "two"], "label": ["A", "B"]}
+        questions = [
+            {"id": str(i), "question": f"Is it {i}?", "choices": choices, "answerKey": "AB"[i % 2]}
+            for i in range(rows)
+        ]
+        parquet.write_table(pyarrow.Table.from_pylist(questions), file)
+        benchmark = LmEvalTasks(
+            LmEvalOptions(
+                tasks=("arc_challenge",),
+                num_fewshot=shots,
+                data={"arc_challenge": str(file)},
+            )
+        )
+        assert benchmark.check() == check_data(benchmark) == []
+        first, *_ = items = benchmark.items(lambda ref: PocketSource(ref.options))
+        assert len(items) == rows
+        assert first.texts == ("Question: Is it 0?\nAnswer: one", "Question: Is it 0?\nAnswer: two")
+        benchmark = LmEvalTasks(benchmark.options.model_copy(update={"limit": 2}))
+        result = benchmark.run(context(tiny_llama, tmp_path / "raw"))
+        prompt = result.samples[1].detail["prompt"]
+        assert prompt.endswith("Question: Is it 1?\nAnswer:")
+        assert prompt.count("Is it 1?") == 1  # a row is no example for itself
+        told = result.score("arc_challenge", "acc_norm").settings["not_comparable"]
+        assert ("has 1171 rows, the standard's 1172" in told) == (rows == 1171)
+        assert ("asked with 24 examples, the standard's are 25" in told) == (shots == 24)
+        assert "its examples are other items of those that are asked" in told
 
     def test_a_task_that_is_none(self, files: dict[str, str]) -> None:
         (problem,) = check_data(gsm8k(files, data={"gsm8": files}))

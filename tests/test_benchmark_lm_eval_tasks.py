@@ -12,71 +12,16 @@ pytest.importorskip("lm_eval")
 import benchmark_parts as parts
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub.errors import OfflineModeIsEnabled
-from lm_eval.api.instance import Instance
+from lm_eval_parts import CHOICE, peer, write_tasks
 from pydantic import ValidationError
 
 from evalkit.benchmarks import lm_eval_results
-from evalkit.benchmarks.lm_eval_model import ScoringLM
 from evalkit.benchmarks.lm_eval_tasks import RESULTS_FILE, LmEvalTasks
 from evalkit.errors import PrerequisiteError, RecipeError, ScoreError
 from evalkit.loading import load_model
 from evalkit.records import ResultSet, dumps
 from evalkit.registry import load
 from evalkit.stats import comparable, compare
-
-WORDS = "apple river stone cloud sort list letters count".split()
-
-CHOICE = """
-task: tiny_choice
-dataset_path: json
-dataset_name: null
-dataset_kwargs: {{data_files: {{train: {train}, test: {test}}}}}
-output_type: multiple_choice
-training_split: train
-test_split: test
-fewshot_split: train
-num_fewshot: 2
-doc_to_text: "{{{{question}}}}"
-doc_to_choice: "{{{{choices}}}}"
-doc_to_target: answer
-metric_list:
-  - {{metric: acc, aggregation: mean, higher_is_better: true}}
-  - {{metric: acc_norm, aggregation: mean, higher_is_better: true}}
-metadata: {{version: 3.0}}
-"""
-EXACT = """
-task: tiny_exact
-dataset_path: json
-dataset_name: null
-dataset_kwargs: {{data_files: {{train: {train}, test: {test}}}}}
-output_type: generate_until
-training_split: train
-test_split: test
-num_fewshot: 0
-doc_to_text: "{{{{question}}}}"
-doc_to_target: "{{{{target}}}}"
-generation_kwargs: {{until: ["e"], max_gen_toks: 6, do_sample: {sample}, temperature: {degrees}}}
-repeats: {repeats}
-filter_list:
-  - {{name: first, filter: [{{function: take_first}}]}}
-  - {{name: upper, filter: [{{function: uppercase}}, {{function: take_first}}]}}
-metric_list:
-  - {{metric: exact_match, aggregation: mean, higher_is_better: true}}
-metadata: {{version: 1.0}}
-"""
-ROLLING = """
-task: tiny_rolling
-dataset_path: json
-dataset_name: null
-dataset_kwargs: {{data_files: {{test: {test}}}}}
-output_type: loglikelihood_rolling
-test_split: test
-doc_to_text: ""
-doc_to_target: "{{{{question}}}}"
-metric_list:
-  - {{metric: word_perplexity}}
-metadata: {{version: 1.0}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -86,40 +31,7 @@ def loaded(tiny_llama: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Task definitions on local files, with everything awkward in their texts."""
-    root = tmp_path_factory.mktemp("tasks")
-    rows = [
-        {
-            "question": f"{WORDS[i % 8]} {WORDS[(3 * i) % 8]} ü{i}" + (" " * (i % 3)),
-            "choices": [WORDS[(i + k) % 8] + " " * (k % 2) + "x" * k for k in range(3)],
-            "answer": i % 3,
-            "target": WORDS[i % 8],
-        }
-        for i in range(16)
-    ]
-    files = {
-        "train": parts.write_lines(root / "train.jsonl", rows[:6]),
-        "test": parts.write_lines(root / "test.jsonl", rows[6:]),
-    }
-    (root / "choice.yaml").write_text(CHOICE.format(**files))
-    greedy = {"sample": "false", "degrees": 0.0, "repeats": 1}
-    (root / "exact.yaml").write_text(EXACT.format(**files, **greedy))
-    warm = EXACT.format(**files, sample="true", degrees=1.0, repeats=1)
-    (root / "warm.yaml").write_text(warm.replace("task: tiny_exact", "task: tiny_warm"))
-    (root / "rolling.yaml").write_text(ROLLING.format(**files))
-    for name in ("tiny_more", "tiny_default"):
-        text = CHOICE.format(**files).replace("task: tiny_choice", f"task: {name}")
-        (root / f"{name}.yaml").write_text(text)
-    average = "aggregate_metric_list: [{metric: acc_norm, weight_by_size: true}]\n"
-    (root / "inner.yaml").write_text(
-        f"group: tiny_inner\ntask: [tiny_more, tiny_choice]\n{average}"
-    )
-    (root / "outer.yaml").write_text(f"group: tiny_outer\ntask: [tiny_inner]\n{average}")
-    (root / "group.yaml").write_text(
-        "group: tiny_group\ntask: [tiny_choice, tiny_exact]\n"
-        "aggregate_metric_list: [{metric: acc_norm, weight_by_size: true}]\n"
-    )
-    return root
+    return write_tasks(tmp_path_factory.mktemp("tasks"))
 
 
 def run(folder: Path, tiny_llama: Path, results: Path, loaded: Any, **options: Any) -> ResultSet:
@@ -127,38 +39,6 @@ def run(folder: Path, tiny_llama: Path, results: Path, loaded: Any, **options: A
     suite = LmEvalTasks(LmEvalTasks.Options(**options))
     assert suite.check() == []
     return suite.run(parts.context(tiny_llama, results, loaded=loaded))
-
-
-def peer(tasks: list[str], folder: Path, loaded: Any, **options: Any) -> dict[str, Any]:
-    """The same tasks through the harness's own `hf` model."""
-    import lm_eval
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
-
-    model = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=1)
-    manager = TaskManager(include_path=str(folder), include_defaults=False)
-    return lm_eval.simple_evaluate(
-        model=model, tasks=tasks, task_manager=manager, bootstrap_iters=2, **options
-    )
-
-
-def model(loaded: Any, max_length: int = 8192) -> ScoringLM:
-    from evalkit.scoring import CheckpointScorer
-
-    return ScoringLM(
-        loaded.tokenizer,
-        open_scorer=lambda: CheckpointScorer(loaded),
-        open_engine=lambda: parts.engine(loaded),
-        max_length=max_length,
-        progress=parts.silent,
-    )
-
-
-def ask(kind: str, *arguments: Any) -> list[Instance]:
-    return [
-        Instance(kind, {}, pair if isinstance(pair, tuple) else (pair,), i, ("t", i, 1))
-        for i, pair in enumerate(arguments)
-    ]
 
 
 class TestEqualToTheHarness:
@@ -192,68 +72,6 @@ class TestEqualToTheHarness:
         score = ours.score("tiny_choice", "acc_norm")
         assert score.value == pytest.approx(100 * result["acc_norm,none"])
         assert score.stderr == pytest.approx(100 * result["acc_norm_stderr,none"])
-
-    def test_awkward_requests(self, loaded: Any) -> None:
-        from lm_eval.models.huggingface import HFLM
-
-        long = "river stone cloud " * 40
-        pairs = [
-            ("", "apple"),
-            ("", "<|bos|>apple"),
-            ("apple  ", "river"),
-            ("<|bos|>apple", " river"),
-            (long, " sort"),
-            (long, " sort the words and repeat " * 3),
-            ("apple", " "),
-            ("apple", " river"),
-        ]
-        theirs = HFLM(
-            pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=1, max_length=64
-        )
-        expected = theirs.loglikelihood(ask("loglikelihood", *pairs), disable_tqdm=True)
-        found = model(loaded, 64).loglikelihood(ask("loglikelihood", *pairs))
-        for one, other in zip(found, expected, strict=True):
-            assert one[0] == pytest.approx(other[0], abs=1e-4)
-            assert one[1] == other[1]
-
-    def test_greedy_flag_is_sometimes_true(self, loaded: Any) -> None:
-        engine = parts.engine(loaded)
-        ids = tuple(loaded.tokenizer.encode("sort the words"))
-        request = parts.GenerationRequest(ids)
-        ((response,),) = engine.generate([request], parts.Sampling(0.0, 1.0, 1), parts.silent)
-        requests = [(None, list(ids), [response.token_ids[0]]), (None, list(ids), [5])]
-        assert [flag for _, flag in model(loaded)._loglikelihood_tokens(requests)] == [True, False]
-
-    def test_rolling(self, loaded: Any) -> None:
-        from lm_eval.models.huggingface import HFLM
-
-        texts = ("apple", "river stone cloud " * 30, "x")
-        theirs = HFLM(
-            pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=2, max_length=32
-        )
-        expected = theirs.loglikelihood_rolling(ask("loglikelihood_rolling", *texts))
-        found = model(loaded, 32).loglikelihood_rolling(ask("loglikelihood_rolling", *texts))
-        assert found == pytest.approx(expected, abs=1e-3)
-
-    def test_tokenizer_that_adds_bos(self, tiny_llama: Path) -> None:
-        from lm_eval.models.huggingface import HFLM
-        from tokenizers.processors import TemplateProcessing
-
-        again = load_model(tiny_llama, dtype="float32", device="cpu")
-        again.tokenizer._tokenizer.post_processor = TemplateProcessing(
-            single="<|bos|> $A", special_tokens=[("<|bos|>", again.tokenizer.bos_token_id)]
-        )
-        assert again.tokenizer.encode("apple")[0] == again.tokenizer.bos_token_id
-        theirs = HFLM(pretrained=again.model, tokenizer=again.tokenizer, batch_size=1)
-        pairs = [("apple ", "river"), ("<|bos|>apple", " river"), ("", "stone")]
-        expected = theirs.loglikelihood(ask("loglikelihood", *pairs), disable_tqdm=True)
-        found = model(again).loglikelihood(ask("loglikelihood", *pairs))
-        assert [f[0] for f in found] == pytest.approx([e[0] for e in expected], abs=1e-4)
-        doubled = again.tokenizer.bos_token_id
-        assert model(again).tok_encode("<|bos|>apple").count(doubled) == 1
-        arguments: dict[str, Any] = {"until": ["zz"], "max_gen_toks": 4}
-        asked = ask("generate_until", ("<|bos|>apple", dict(arguments)), ("river", arguments))
-        assert model(again).generate_until(asked) == theirs.generate_until(asked)
 
 
 class TestShots:
@@ -483,14 +301,6 @@ class TestResults:
             **{key: {} for key in ("n-shot", "versions", "higher_is_better", "group_subtasks")},
         }
 
-    def test_sampling_seeds(self, loaded: Any) -> None:
-        arguments = {"until": [], "max_gen_toks": 8, "do_sample": True, "temperature": 1.0}
-        lm = model(loaded)
-        asked = ask("generate_until", ("apple", arguments))
-        first, second = lm.generate_until(asked * 2)
-        assert first != second  # a repeat is another draw
-        assert lm.generate_until(asked * 2) == [first, second]
-
 
 class TestRefusals:
     """What cannot be done is said, early."""
@@ -510,17 +320,6 @@ class TestRefusals:
         bare.tokenizer.chat_template = None
         with pytest.raises(ScoreError, match="no chat template"):
             run(folder, tiny_llama, tmp_path, bare, tasks=["tiny_choice"], apply_chat_template=True)
-
-    def test_unanswerable_requests(self, loaded: Any) -> None:
-        lm = model(loaded, 16)
-        with pytest.raises(ScoreError, match="continuation"):
-            lm.loglikelihood(ask("loglikelihood", ("apple", " river" * 40)))
-        with pytest.raises(ScoreError, match="16 new tokens"):
-            lm.generate_until(ask("generate_until", ("apple", {"until": [], "max_gen_toks": 16})))
-        with pytest.raises(ScoreError, match="num_beams"):
-            lm.generate_until(
-                ask("generate_until", ("a", {"until": [], "max_gen_toks": 2, "num_beams": 4}))
-            )
 
 
 def test_the_registry_finds_it() -> None:

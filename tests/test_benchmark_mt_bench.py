@@ -13,9 +13,10 @@ import benchmark_parts as parts
 import pytest
 from pydantic import ValidationError
 
-from evalkit.benchmarks.mt_bench import MtBench, temperature
-from evalkit.benchmarks.mt_bench_ratings import FAILED
+from evalkit.benchmarks.mt_bench import MtBench
+from evalkit.benchmarks.mt_bench_answers import temperature
 from evalkit.errors import ScoreError
+from evalkit.fastchat.judgments import FAILED
 from evalkit.loading import load_model
 from evalkit.metrics.ratings import Rating, summarise
 from evalkit.records import Question, ResultSet, Turn, dumps
@@ -228,7 +229,7 @@ class TestRun:
         self, tiny_llama: Path, tmp_path: Path, loaded: Any
     ) -> None:
         judge = parts.TasteJudge(silent_on="")
-        with pytest.raises(ScoreError, match="rated no answer: refused"):
+        with pytest.raises(ScoreError, match="rated no answer of 12: refused"):
             run(tiny_llama, tmp_path, loaded, judge)
 
 

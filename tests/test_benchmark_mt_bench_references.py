@@ -8,8 +8,8 @@ import pytest
 from benchmark_parts import ListSource, TasteJudge, write_lines
 
 from evalkit.benchmarks.mt_bench import MtBench, MtBenchOptions
-from evalkit.benchmarks.mt_bench_references import with_references
 from evalkit.errors import Problem, RecipeError
+from evalkit.fastchat.answers import with_references
 from evalkit.records import Question, Turn
 from evalkit.roles import PluginRef
 
@@ -41,8 +41,8 @@ def test_they_take_the_place_of_the_questions_own(file: Path) -> None:
         (answer(111, "2"), "question 111 has 2 turns, and 1 reference answers"),
         (answer(999, "2", "x"), "no reference answer for any of the 2 questions"),
         (answer(111, 2, 3), "gpt-4.jsonl:1  an answer is no text"),
-        ({"question_id": 111, "choices": []}, "gpt-4.jsonl:1  no reference answer: IndexError"),
-        ({"id": 111}, "gpt-4.jsonl:1  no reference answer: KeyError"),
+        ({"question_id": 111, "choices": []}, "gpt-4.jsonl:1  this is no answer: IndexError"),
+        ({"id": 111}, "gpt-4.jsonl:1  this is no answer: KeyError"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(

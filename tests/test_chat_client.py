@@ -15,6 +15,7 @@ from evalkit.chat_client import (
     ChatClient,
     ChatRequest,
     ChatServer,
+    Usage,
     listed_models,
 )
 from evalkit.chat_client.pacing import Pacing
@@ -24,8 +25,10 @@ from evalkit.records import Message
 BODY = {"max_tokens": 1, "temperature": 1.0, "logprobs": True, "top_logprobs": 5}
 
 
-def requests(count: int) -> list[ChatRequest]:
-    return [ChatRequest((Message("user", f"question {i}"),), BODY) for i in range(count)]
+def requests(count: int, wants_logprobs: bool = False) -> list[ChatRequest]:
+    return [
+        ChatRequest((Message("user", f"question {i}"),), BODY, wants_logprobs) for i in range(count)
+    ]
 
 
 def to(server: JudgeServer, **options: Any) -> ChatServer:
@@ -62,7 +65,7 @@ class TestAnswers:
         for number, answer in enumerate(answers):
             first, second = judge_server.logprobs_of(f"question {number}")
             assert answer.text == ("m" if first > second else "M")
-            assert answer.top_logprobs == {"m": first, "M": second, "The": -9.5}
+            assert answer.logprobs == ({"m": first, "M": second, "The": -9.5},)
 
     def test_the_request_is_the_protocol_s(self) -> None:
         messages = (Message("system", "Judge."), Message("user", "Which?"))
@@ -89,7 +92,7 @@ class TestPassingTrouble:
             expected = ask(to(server), requests(12))
         with served(faults=[None, fault, fault, None, fault]) as server:
             patient = to(server, concurrency=3, timeout_s=0.4 if fault == "slow" else 10.0)
-            assert ask(patient, requests(12)) == expected
+            assert ask(patient, requests(12, wants_logprobs=True)) == expected
             assert set(server.answered.values()) == {1}
             assert len(server.answered) == 12
             assert len(server.bodies) == 15
@@ -252,7 +255,8 @@ class TestAnswersWithoutValue:
         made = {**judge_server.choice("m"), "logprobs": logprobs}
         with served(script=lambda body: made) as server:
             (answer,) = ask(to(server), requests(1))
-        assert answer == ChatAnswer("m", None)
+            counted = Usage(*list(judge_server.usage_of(server.bodies[0]).values())[:2])
+        assert answer == ChatAnswer("m", None, model=MODEL, usage=counted)
 
 
 class TestKey:

@@ -39,14 +39,32 @@ FLAGS = {
     "publish": RECIPE_FLAGS | QUANTIZING | MEASURING | CARD | {"--namespace", "--endpoint"},
     "compare": MEASURING | {"--set", "--out", "--redo", "--dry-run", "--children", "--json"},
     "new": {"--base", "--method", "--data", "--publish", "--force", "--json"},
+    "prefetch": {"--to", "--set", "--json"},
     "doctor": {"--recipe", "--json"},
     "card build": RECIPE_FLAGS | QUANTIZING | MEASURING | CARD | FROM,
     "card lint": {"--json"},
     "show": {"--json"},
     "list": {"--json"},
     "data check": OF_DATA | {"--json"},
+    "data contamination": {"--against", "--ngram", "--json"},
+    "score alpaca-eval": {"--aux", "--c", "--against", "--json"},
+    "score mt-bench": {"--baseline", "--json"},
+    "judge audit": {"--second", "--json"},
+    "judge calibrate": {
+        "--baseline",
+        "--judge",
+        "--recipe",
+        "--official",
+        "--limit",
+        "--order-seed",
+        "--out",
+        "--dry-run",
+        "--json",
+    },
+    "judge rank": {"--json"},
     "hub serve": {"--root", "--port", "--json"},
     "hub token": {"--root", "--user", "--json"},
+    "lm-eval": {"--json"},
     "leaderboard export": {"--out", "--definition", "--format", "--json"},
 }
 
@@ -134,7 +152,7 @@ def test_a_slip_in_a_later_section_is_told_by_train_with_its_line(
     file = _recipe(tmp_path, option=("limit: 24", "limitt: 24"))
     code, said = _failing(capsys, "train", str(file), "--dry-run")
     assert code == 1
-    assert f"{file}:25  evaluation.benchmarks.0.limitt: there is no such option" in said
+    assert f"{file}:26  evaluation.benchmarks.0.limitt: there is no such option" in said
 
 
 def test_a_wrong_set_is_told_by_its_flag_and_not_by_a_line_of_the_file(
@@ -179,7 +197,7 @@ def test_every_problem_of_a_recipe_is_told_at_once(
     code, said = _failing(capsys, "train-and-publish", str(file), "--out", str(tmp_path / "run"))
     assert code == 1
     assert "5 problems" in said
-    assert f"{file}:33  variants.1: no scheme is called 'fp-8'" in said
+    assert f"{file}:34  variants.1: no scheme is called 'fp-8'" in said
     assert "did you mean 'fp8_dynamic'" in said
     assert "stages.0.method.etta: there is no such option" in said
     assert "did you mean 'eta'" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ pytest.importorskip("starlette")
 
 from evalkit import registry
 from evalkit.errors import PrerequisiteError, RecipeError
-from evalkit.fetching import check_model, fetch_config, fetch_model
+from evalkit.fetching import (
+    HubFile,
+    cached_file,
+    check_dataset,
+    check_model,
+    fetch_config,
+    fetch_file,
+    fetch_model,
+)
 from evalkit.hub.client import open_api
 from evalkit.hub.serve import Server, running
 
@@ -73,7 +82,47 @@ def test_without_a_hub_the_cache_is_asked(
     assert message == (
         "the model org/other is not in this machine's cache, and the Hub cannot be reached"
     )
-    assert hint == "connect, or bring it along: hf download org/other"
+    assert hint == ("connect, or bring it along: evalkit prefetch RECIPE, or hf download org/other")
+
+
+def test_a_single_file_is_fetched_once_and_its_contents_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Server
+) -> None:
+    file = HubFile(NAME, "config.json", kind="model")
+    assert cached_file(file) is None
+    found = fetch_file(file)
+    assert found.path.read_text() == "{}"
+    assert len(found.revision) == 40
+    right, wrong = (file._replace(sha256=hashlib.sha256(text).hexdigest()) for text in (b"{}", b""))
+    nowhere = "http://127.0.0.1:1/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", nowhere)
+    assert fetch_file(right) == cached_file(file) == found
+    with pytest.raises(RecipeError, match="is not the published one"):
+        cached_file(wrong)
+    with pytest.raises(PrerequisiteError, match="not in this machine's cache") as caught:
+        fetch_file(file._replace(name="other.json"))
+    assert "evalkit prefetch" in caught.value.hint
+
+
+def test_a_file_or_repository_that_is_not_there(hub: Server) -> None:
+    with pytest.raises(RecipeError, match=r"holds no file other\.json"):
+        fetch_file(HubFile(NAME, "other.json", kind="model"))
+    with pytest.raises(RecipeError, match="the Hub has no dataset evalkit/none"):
+        fetch_file(HubFile("evalkit/none", "a.csv"))
+
+
+def test_a_dataset_is_asked_for_without_being_fetched(
+    monkeypatch: pytest.MonkeyPatch, hub: Server
+) -> None:
+    with open_api(hub.target()) as api:
+        api.create_repo("evalkit/rows", repo_type="dataset", private=False)
+    check_dataset("evalkit/rows")
+    with pytest.raises(PrerequisiteError, match="the Hub has no dataset evalkit/rosw"):
+        check_dataset("evalkit/rosw")
+    monkeypatch.setattr("huggingface_hub.hf_api.HfApi.dataset_info", _refused)
+    with pytest.raises(PrerequisiteError, match="and the Hub cannot be reached") as caught:
+        check_dataset("evalkit/rows")
+    assert "evalkit prefetch" in caught.value.hint
 
 
 def test_a_config_is_fetched_alone(hub: Server) -> None:

@@ -10,8 +10,10 @@ import pytest
 import yaml
 from recipe_worlds import evalkit
 
-from evalkit.pipeline import gating
+from evalkit.errors import Problem
+from evalkit.pipeline import evaluation, gating, plugins
 from evalkit.pipeline.gating import Candidate
+from evalkit.pipeline.layout import iterations
 from evalkit.pipeline.plan import make_plan
 from evalkit.recipe import Recipe
 from evalkit.records import ResultSet, Sample, Score
@@ -119,6 +121,66 @@ def test_another_metric_can_decide() -> None:
     assert gating._metrics([(result, result)]) == ["lc", "win_rate"]
 
 
+def _gate_problems(**gate: Any) -> list[Problem]:
+    recipe = _recipe(**gate)
+    return list(gating.check(recipe, recipe.stages[0]))
+
+
+@pytest.mark.parametrize(
+    ("gate", "nearest"),
+    [
+        ({"metric": "averge"}, "average"),
+        ({"metric": "turn_3"}, "turn_2"),
+        ({"metric": "acc_nrm"}, "acc_norm"),
+        ({"metric": "win_rate", "benchmarks": ["mt_bench"]}, "win_rate_over_parent"),
+    ],
+)
+def test_a_metric_that_none_can_have_is_told_before_the_run(
+    gate: dict[str, Any], nearest: str
+) -> None:
+    [problem] = _gate_problems(**gate)
+    assert problem.where == "gate.metric"
+    assert f"'{gate['metric']}'" in problem.message
+    assert f"did you mean '{nearest}'" in problem.hint
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        {},
+        {"metric": "turn_2", "benchmarks": ["mt_bench"]},
+        {"metric": "category_number"},
+        {"metric": "acc_norm", "benchmarks": ["lm-eval-tasks"]},
+        {"metric": "win_rate", "benchmarks": ["alpaca_eval"]},
+        {"metric": "win_rate_over_parent", "action": "stop"},
+    ],
+)
+def test_metrics_that_there_are(gate: dict[str, Any]) -> None:
+    assert _gate_problems(**gate) == []
+
+
+@pytest.mark.slow
+def test_what_benchmarks_say_they_compare_by_is_what_they_compare_by(micro_run: Path) -> None:
+    recipe, run = _recipe(), RunDir(micro_run / "run")
+    for ref in recipe.evaluation.benchmarks:
+        folder = run.folder(evaluation.step_name("iter2", ref))
+        result = evaluation.read_result(folder, with_samples=True)
+        told = plugins.make("benchmarks", ref).item_metrics(evaluation.open_source)
+        assert set(gating._metrics([(result, result)])) <= set(told), ref.key
+
+
+def test_a_gate_by_judges_needs_judges() -> None:
+    data = yaml.safe_load(MICRO.read_text())
+    data["stages"][0] |= {
+        "gate": {"metric": "win_rate_over_parent"},
+        "head_to_head": {"prompts": 0},
+    }
+    recipe = Recipe.model_validate(data)
+    [problem] = gating.check(recipe, recipe.stages[0])
+    assert "needs head_to_head, which is left out" in problem.message
+    assert not gating.decides(recipe, iterations(recipe)[0])
+
+
 # --- what follows from it ----------------------------------------------------------------------
 
 
@@ -159,8 +221,10 @@ def test_only_a_gate_that_stops_is_waited_for_in_training() -> None:
     names = [step.name for step in plan.steps]
     assert names == [
         "base", "eval-base-mt_bench",
-        "iter1-responses", "iter1-judge", "iter1-train", "eval-iter1-mt_bench", "iter1-gate",
-        "iter2-responses", "iter2-judge", "iter2-train", "eval-iter2-mt_bench", "iter2-gate",
+        "iter1-responses", "iter1-judge", "iter1-train", "iter1-held-out", "iter1-head-to-head",
+        "eval-iter1-mt_bench", "iter1-gate",
+        "iter2-responses", "iter2-judge", "iter2-train", "iter2-held-out", "iter2-head-to-head",
+        "eval-iter2-mt_bench", "iter2-gate",
     ]  # fmt: skip
     assert "iter1-gate" in {step.name for step in plan.up_to({"iter2-responses"}).steps}
     assert "eval-base-mt_bench" not in plan.dependents("iter1-gate")
@@ -248,9 +312,8 @@ def test_a_worse_iteration_stops_the_run_and_warn_goes_on_from_there(
 
     assert evalkit(*words, "--set", "stages.0.gate.metric=averge") == 1
     said = capfd.readouterr().err
-    assert _steps(said) == ["iter1-gate"]
-    assert "no benchmark that compares iter1 with base has a score 'averge'" in said
-    assert "did you mean 'average'" in said
+    assert _steps(said) == []
+    assert "stages.0.gate.metric" in said and "did you mean 'average'" in said
 
 
 def _steps(said: str) -> list[str]:

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit import registry
-from evalkit.benchmarks.mt_bench_ratings import write_files
 from evalkit.errors import RecipeError
+from evalkit.fastchat.judgments import rating_row
 from evalkit.importers import lm_eval
 from evalkit.metrics.ratings import Rating, rating_scores
 from evalkit.metrics.win_rate import win_rate_scores
-from evalkit.records import Question, ResultSet, Turn
+from evalkit.records import ResultSet
 from evalkit.roles import Imported, Importer
 from evalkit.stats import mean_interval, stated_interval, wilson_interval
 
@@ -56,7 +56,7 @@ def annotations(model: str = "mine", **changes: Any) -> list[dict[str, Any]]:
             "generator_1": "gpt4_1106_preview",
             "output_2": output,
             "generator_2": model,
-            "annotator": "a_judge",
+            "annotator": "weighted_alpaca_eval_gpt4_turbo",
             "preference": preference,
             **changes,
         }
@@ -131,7 +131,7 @@ class TestAlpacaEval:
         )
         assert (model, list(result.scores)) == ("mine", expected)
         assert result.scores[0].missing == 1
-        assert result.provenance["judge"] == {"name": "a_judge"}
+        assert result.provenance["judge"] == {"name": "weighted_alpaca_eval_gpt4_turbo"}
         assert result.provenance["length_controlled_winrate"].startswith("absent")
         assert [s.metrics.get("win_rate") for s in result.samples] == [
             pytest.approx(90), pytest.approx(20), None, 50, 0, 100,
@@ -180,7 +180,8 @@ class TestAlpacaEval:
 
     @pytest.mark.parametrize(
         ("changes", "task"),
-        [({}, "alpaca_eval"), ({"dataset": "lawyers"}, "alpaca_eval_lawyers"),
+        [({}, "alpaca_eval"), ({"annotator": "my judge"}, "alpaca_eval_by_my_judge"),
+         ({"annotator": None}, "alpaca_eval"), ({"dataset": "lawyers"}, "alpaca_eval_lawyers"),
          ({"dataset": None}, "alpaca_eval_own")],
     )  # fmt: skip
     def test_own_instructions_share_no_column_with_the_official(
@@ -231,11 +232,9 @@ class TestMtBench:
         }  # fmt: skip
 
     def test_what_evalkit_wrote_reads_back(self, tmp_path: Path) -> None:
-        questions = [Question(str(i), "own", (Turn("a"), Turn("b"))) for i in (1, 2)]
-        ratings = [Rating(q.id, "own", t, 3.0 + t) for q in questions for t in (1, 2)]
-        answers = [("x", "y")] * 2
-        write_files(tmp_path, "me", "rule", questions, answers, ratings)
-        model, result = read_one("mt_bench", tmp_path / "model_judgment" / "rule_single.jsonl")
+        ratings = [Rating(question, "own", t, 3.0 + t) for question in "12" for t in (1, 2)]
+        rows = [rating_row(rating, "me", "rule") for rating in ratings]
+        model, result = read_one("mt_bench", write(tmp_path / "rule_single.jsonl", rows))
         assert (model, list(result.scores)) == ("me", rating_scores("mt_bench", ratings, {}))
 
     def test_categories_of_own_questions_come_from_the_data_folder(self, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 from benchmark_parts import silent
 from judge_server import FAULTS, MODEL, JudgeServer, served
 
-from evalkit.errors import EvalkitError, JudgeError, Problem
+from evalkit.errors import EvalkitError, JudgeError, PrerequisiteError, Problem
 from evalkit.journal import Journal
 from evalkit.judges.llm import LlmJudge, LlmOptions
 from evalkit.pipeline.journaled import JournaledJudge
@@ -142,7 +142,6 @@ class TestPairs:
     @pytest.mark.parametrize(
         ("mode", "text", "value"),
         [
-            ("required", "m", None),
             ("optional", "m", 40.0),
             ("optional", " M\n", -40.0),
             ("off", "M", -40.0),
@@ -155,6 +154,13 @@ class TestPairs:
             assert ("logprobs" in server.bodies[0]) == (mode != "off")
         assert verdict.value == value
         assert bool(verdict.reason) == (value is None)
+
+    def test_a_server_without_log_probabilities_is_found_out_at_once(self) -> None:
+        """Not after as many missing judgements as there are instructions, all of them paid."""
+        with served(script=lambda body: judge_server.choice("m")) as server:
+            with pytest.raises(PrerequisiteError, match="option `logprobs`"):
+                judge(server, attempts=3).compare([pair(i) for i in range(100)], silent)
+            assert len(server.bodies) < 20
 
     def test_further_fields_of_the_request(self, server: JudgeServer) -> None:
         extra = {"max_tokens": None, "max_completion_tokens": 1, "seed": 7}
@@ -314,33 +320,36 @@ class TestBeforehand:
             assert judge(silent_one, model="any").check() == []
 
     @pytest.mark.parametrize(
-        ("template", "words"),
+        ("annotator", "words"),
         [
-            (
-                "alpaca_eval_clf_gpt4_turb",
-                "alpaca_eval has no template 'alpaca_eval_clf_gpt4_turb'",
-            ),
-            ("nowhere.txt", "cannot read the template nowhere.txt"),
-            ("alpaca_eval_gpt4", "does not call the two models m and M"),
+            ("weighted_alpaca_eval", "alpaca_eval has no annotator 'weighted_alpaca_eval'"),
+            ("nowhere.txt", "cannot read the prompt nowhere.txt: No such file"),
+            ("claude", "the prompt of claude has no turns <|im_start|>user"),
+            ("alpaca_farm", "alpaca_farm is a pool of 13 annotators"),
+            ("alpaca_farm_greedy_gpt4", "asks about several pairs at once"),
+            ("lmsys_gpt4", "always shows the same side first"),
         ],
     )
-    def test_templates_that_will_not_do(
-        self, server: JudgeServer, template: str, words: str
+    def test_annotators_that_will_not_do(
+        self, server: JudgeServer, annotator: str, words: str
     ) -> None:
-        problem = problem_of(judge(server, template=template).check())
-        assert problem.where == "template"
+        problem = problem_of(judge(server, annotator=annotator).check())
+        assert problem.where == "annotator"
         assert words in problem.message
 
-    def test_one_s_own_template(self, server: JudgeServer, tmp_path: Path) -> None:
+    def test_one_s_own_prompt(self, server: JudgeServer, tmp_path: Path) -> None:
         file = tmp_path / "mine.txt"
         file.write_text("<|im_start|>user\nm or M? {instruction} {output_1}\n<|im_end|>")
-        problem = problem_of(judge(server, template=str(file)).check())
+        problem = problem_of(judge(server, annotator=str(file)).check())
         assert "has no field {output_2}" in problem.message
         file.write_text("m or M? {instruction} {output_1} {output_2}")
-        problem = problem_of(judge(server, template=str(file)).check())
+        problem = problem_of(judge(server, annotator=str(file)).check())
         assert "has no turns" in problem.message
+        file.write_text("<|im_start|>user\nA or B? {instruction} {output_1} {output_2}<|im_end|>")
+        problem = problem_of(judge(server, annotator=str(file)).check())
+        assert "does not call the two outputs m and M" in problem.message
         file.write_text("<|im_start|>user\nm or M? {instruction}: {output_1}/{output_2}<|im_end|>")
-        made = judge(server, template=str(file))
+        made = judge(server, annotator=str(file))
         assert made.check() == []
         made.compare([pair(3)], silent)
         assert server.bodies[0]["messages"] == [
@@ -410,7 +419,7 @@ class TestIdentity:
             "local",
         )
         assert len(identity["pairs"]["sha256"]) == len(identity["ratings"]["sha256"]) == 64
-        assert identity["pairs"]["template"] == "alpaca_eval_clf_gpt4_turbo"
+        assert identity["pairs"]["annotator"] == "weighted_alpaca_eval_gpt4_turbo"
         text = json.dumps(identity)
         assert "8123" not in text
         assert str(prompts_file.parent) not in text
@@ -445,14 +454,24 @@ class TestDocs:
         return [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", section, re.S)]
 
     def test_the_recipe_s_excerpts_are_valid(self) -> None:
-        evaluation, own = self.excerpts()
+        evaluation, *rest = self.excerpts()
         section = Evaluation.model_validate(evaluation["evaluation"])
         assert section.judge is not None
-        for ref in (section.judge, PluginRef.model_validate(own["judge"])):
+        others = (PluginRef.model_validate(one["judge"]) for one in rest)
+        for ref in (section.judge, *others):
             assert isinstance(make("judges", ref), LlmJudge)
         for ref in section.benchmarks:
             for source in make("benchmarks", ref).sources():
                 make("sources", source)
+
+    def test_the_audit_s_excerpt_is_valid(self) -> None:
+        page = (Path(__file__).parent.parent / "docs" / "judges.md").read_text("utf-8")
+        section = page.split("## How far a judge can be trusted")[1].split("\n## ")[0]
+        (text,) = re.findall(r"```yaml\n(.*?)```", section, re.S)
+        evaluation = Evaluation.model_validate(yaml.safe_load(text)["evaluation"])
+        assert evaluation.audit is not None
+        for ref in (evaluation.judge, evaluation.audit.second):
+            assert isinstance(make("judges", ref), LlmJudge)
 
     def test_the_other_fields_are_sent_as_the_page_has_them(self, server: JudgeServer) -> None:
         page = (Path(__file__).parent.parent / "docs" / "judges.md").read_text("utf-8")

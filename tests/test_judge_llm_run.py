@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import runs
 import yaml
-from judge_server import MODEL, JudgeServer, served
+from judge_server import FAULTS, MODEL, JudgeServer, served
 from test_judge_llm import FORMS, write_forms
+
+from evalkit.fingerprint import fingerprint
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +45,7 @@ def recipe(tmp_path: Path) -> Path:
     stage["prompts"]["count"] = 8
     document["evaluation"] = {
         "judge": judge,
+        "audit": {"items": 3, "second": "rule"},
         "benchmarks": [
             {
                 "name": "alpaca_eval",
@@ -63,7 +66,7 @@ def recipe(tmp_path: Path) -> Path:
     return file
 
 
-def evaluate(recipe: Path, folder: Path, server: JudgeServer) -> Any:
+def evaluate(recipe: Path, folder: Path, server: JudgeServer, *flags: str) -> Any:
     """Runs `evalkit evaluate` with the judge at the server's address, which is on another port
     every time."""
     words = runs.command(recipe, folder)
@@ -72,6 +75,7 @@ def evaluate(recipe: Path, folder: Path, server: JudgeServer) -> Any:
         words += ["--set", f"{place}={server.url}"]
     hub = words.index("--hub-root")
     del words[hub : hub + 2]
+    words += flags
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
 
 
@@ -98,6 +102,49 @@ def test_a_run_whose_judge_gives_out_pays_for_nothing_twice(recipe: Path, tmp_pa
     differing = runs.unlike(tmp_path / "whole" / "run", tmp_path / "broken" / "run")
     # The recipe as typed names the port, which is another one each time.
     assert [name for name in differing if name.startswith("steps/")] == []
+
+
+def test_a_server_that_fails_in_every_way_changes_no_result(recipe: Path, tmp_path: Path) -> None:
+    """Every fault again and again, in training and in both suites: nothing is lost or missing."""
+    patient = [
+        word
+        for place in ("stages.0.judge", "evaluation.judge")
+        for word in ("--set", f"{place}.timeout_s=0.5", "--set", f"{place}.attempts=20")
+    ]
+    with served() as server:
+        done = evaluate(recipe, tmp_path / "whole", server)
+        assert done.returncode == 0, done.stderr
+        whole = server.answered
+    faults = [what for fault in FAULTS * 3 for what in (None, fault)]
+    with served(faults=faults) as server:
+        done = evaluate(recipe, tmp_path / "troubled", server, *patient)
+        assert done.returncode == 0, done.stderr
+        assert server.faults == [], "not every fault has come to pass"
+        assert not server.answered - whole, "something was asked twice"
+        # A rating without log-probabilities is a whole answer: such a fault is none there.
+        assert (whole - server.answered).total() <= faults.count("no logprobs")
+    for file in sorted((tmp_path / "whole" / "run" / "steps").glob("eval-*/result.json")):
+        result = json.loads(file.read_text())
+        again = json.loads(
+            (tmp_path / "troubled" / "run" / "steps" / file.parent.name / file.name).read_text()
+        )
+        assert again["scores"] == result["scores"]
+        assert again["provenance"]["judge_audit"] == result["provenance"]["judge_audit"]
+        _is_audited(file.parent, result)
+
+
+def _is_audited(step: Path, result: Any) -> None:
+    audit = result["provenance"]["judge_audit"]
+    assert audit["missing"] == 0
+    assert audit["answered_by"] == {MODEL: audit["verdicts"]}
+    assert audit["second_judge"]["judge"]["name"] == "rule"
+    if step.name.endswith("alpaca_eval"):
+        swapped = audit["swapped"]
+        assert swapped["pairs"] + swapped["missing"] == min(3, audit["verdicts"])
+    digest = result["provenance"]["judge_digest"]
+    assert digest == fingerprint(result["provenance"]["judge"])
+    samples = [json.loads(line) for line in (step / "samples.jsonl").read_text().splitlines()]
+    assert {sample["detail"]["judge_digest"] for sample in samples} == {digest}
 
 
 def test_an_unreachable_judge_is_seen_before_anything_is_done(recipe: Path, tmp_path: Path) -> None:

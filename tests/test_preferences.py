@@ -163,6 +163,36 @@ def test_duplicates_are_judged_once_and_tie() -> None:
     assert stats.order_bias == pytest.approx(0.5)
 
 
+def test_nearly_equal_responses_are_drawn_towards_a_tie() -> None:
+    """A judge that is sure of a typing error sets a target that no policy can meet."""
+    one, other = "the sky is blue because of the air", "the sky is blue because of thin air"
+    texts = (one, other, "no idea at all")
+
+    def probabilities(similar_from: float | None) -> Any:
+        options = PreferenceOptions(similar_from=similar_from)
+        [judged], _ = judge_groups([group(*texts)], ScriptedJudge(), options, ignore)
+        assert judged.pair_probs is not None and judged.win_probs is not None
+        for i, row in enumerate(judged.pair_probs):
+            for j, p in enumerate(row):
+                assert p == pytest.approx(1 - (judged.pair_probs[j][i] or 0))
+            assert judged.win_probs[i] == pytest.approx(fmean(row))
+        return judged.pair_probs
+
+    plain, drawn = probabilities(None), probabilities(0.8)
+    # 14 of 16 words are the same: of the last fifth of similarity, 5/8 are left.
+    left = (1 - 14 / 16) / (1 - 0.8)
+    assert drawn[0][1] - 0.5 == pytest.approx((plain[0][1] - 0.5) * left)
+    assert drawn[0][2] == plain[0][2] and drawn[1][2] == plain[1][2]
+    assert probabilities(0.9) == plain
+    spaced = judge_groups(
+        [group("so it is", "so  it is")],
+        ScriptedJudge(),
+        PreferenceOptions(similar_from=0.9),
+        ignore,
+    )
+    assert spaced.groups[0].win_probs == (0.5, 0.5)
+
+
 def test_missing_verdicts_are_counted_and_left_out() -> None:
     judge = ScriptedJudge(lambda request: request.first == "aaa" and request.second == "b")
     judged, stats = judge_groups([group("aaa", "b", "cc")], judge, PreferenceOptions(), ignore)

@@ -164,5 +164,5 @@ def test_files_are_alpaca_eval_s(
         assert [row["instruction"] for row in ours] == [row["instruction"] for row in instructions]
         assert [row["dataset"] for row in ours] == [row["dataset"] for row in instructions]
         assert set(ours[0]) >= set(theirs[0]) - {"samplers", "datasplit", "index"}
-    assert {row["annotator"] for row in ours} == {MODEL}
+    assert {row["annotator"] for row in ours} == {f"weighted_alpaca_eval_gpt4_turbo_by_{MODEL}"}
     assert [row["output_1"] for row in ours] == [row["output"] for row in instructions]

@@ -198,6 +198,7 @@ def test_the_method_of_the_docs(example: Callable[[str, str], Any]) -> None:
         targets_N=torch.tensor([1.0, 0.0]),
         example_N=torch.tensor([0, 0]),
         n_tokens_N=torch.tensor([2, 1]),
+        drawn_N=torch.tensor([False, False]),
     )
     loss, metrics = method.loss(batch)
     assert loss.item() == 0.5

@@ -11,8 +11,11 @@ from transformers import PreTrainedTokenizerFast
 from evalkit.errors import RecipeError
 from evalkit.records import Message
 from evalkit.rendering import (
+    EXAMPLE,
+    check_text,
     decode,
     end_of_turn_id,
+    example_lines,
     preflight,
     prompt_token_ids,
     response_token_ids,
@@ -134,8 +137,11 @@ def test_preflight_accepts_one_bos_and_shows_ids() -> None:
     tok = tokenizer(NO_SYSTEM, adds_bos=True)
     rendered = preflight(tok)
     assert rendered.bos_count == 1
-    assert rendered.prompt_token_ids[0] == tok.bos_token_id
-    assert rendered.text.startswith("'[<s>][<|im_start|>]")
+    assert "1 BOS and one end of turn" in rendered.heading("this")
+    ids = prompt_token_ids(tok, ASK)
+    lines = example_lines(tok, "", {"prompt": ids})
+    assert lines[0].split()[:3] == ["prompt", str(tok.bos_token_id), str(ids[1])]
+    assert lines[-1].endswith("[<|im_start|>][a][s][s][i][s][t][a][n][t][\\n]'")
     assert preflight(tokenizer(CHATML)).bos_count == 0
 
 
@@ -154,3 +160,45 @@ def test_preflight_refuses_doubled_end_of_turn() -> None:
     doubled = CHATML.replace("m['content'] +", "m['content'] + '<|im_end|>.' +")
     with pytest.raises(RecipeError, match="one end-of-turn"):
         preflight(tokenizer(doubled))
+
+
+# --- rows of data -------------------------------------------------------------------------------
+
+MANY_BOS = (  # as Llama 2 has it: one a turn
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ bos_token + m['content'] }}"
+    "{% else %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def test_text_with_bos_of_its_own_is_refused_wherever_it_stands() -> None:
+    tok = tokenizer(NO_SYSTEM)
+    check_text(tok, ASK, ["4"])
+    for text in ("<s>rendered before", "and <s> within"):
+        with pytest.raises(RecipeError, match="2 BOS tokens in place of 1"):
+            check_text(tok, (Message("user", text),))
+    check_text(tokenizer(NO_SYSTEM, bos=None), (Message("user", "<s>hi"),))
+
+
+def test_as_many_bos_as_the_template_writes_are_right() -> None:
+    turns = (*ASK, Message("assistant", "4"), Message("user", "and 3 + 3?"))
+    tok = tokenizer(MANY_BOS)
+    assert prompt_token_ids(tok, turns).count(tok.bos_token_id) == 2
+    check_text(tok, turns)
+    with pytest.raises(RecipeError, match="3 BOS tokens in place of 2"):
+        check_text(tok, (*ASK, Message("assistant", "4<s>"), *turns[2:]))
+
+
+def test_a_response_with_ends_of_its_own_is_refused() -> None:
+    tok = tokenizer(NO_SYSTEM)
+    with pytest.raises(RecipeError, match="its response, rendered, does not end with the one"):
+        check_text(tok, ASK, ["fine", "4<|im_end|>and more"])
+
+
+def test_long_sequences_are_shown_by_their_ends() -> None:
+    tok = tokenizer(NO_SYSTEM)
+    ids = prompt_token_ids(tok, (Message("user", "x" * 500),))
+    shown_ids = " ".join(example_lines(tok, "", {"prompt": ids}))
+    assert f"... {len(ids) - 72} more ..." in shown_ids
+    assert shown_ids.count("[x]") < 72
+    assert shown_ids.split()[1] == str(tok.bos_token_id)
+    assert preflight(tok).end_of_turn_id == response_token_ids(tok, EXAMPLE.messages, "x")[-1]

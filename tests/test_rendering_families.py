@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from evalkit.errors import RecipeError
 from evalkit.records import Message
 from evalkit.rendering import (
+    EXAMPLE,
     bos_is_missing,
     conversation_token_ids,
     decode,
     end_of_turn_id,
+    example_lines,
     preflight,
     prompt_token_ids,
     response_token_ids,
@@ -81,13 +83,15 @@ def test_bos_is_there_once_where_the_tokenizer_emits_it(name: str) -> None:
 
 
 @every_family
-def test_preflight_shows_an_example_s_ids(name: str) -> None:
-    rendered = preflight(TOKENIZERS[name], without_bos=name == "zephyr")
-    shown = " ".join(rendered.lines()[1:]).split()
-    ids = [str(one) for one in rendered.prompt_token_ids]
-    assert shown[: len(ids) + 2] == ["prompt", *ids, "response"]
-    ids = [str(one) for one in rendered.response_token_ids]
-    assert shown[shown.index("response") + 1 : shown.index("as")] == ids
+def test_an_example_s_ids_are_shown(name: str) -> None:
+    tokenizer = TOKENIZERS[name]
+    prompt = prompt_token_ids(tokenizer, EXAMPLE.messages)
+    response = response_token_ids(tokenizer, EXAMPLE.messages, EXAMPLE.gold or "")
+    lines = example_lines(tokenizer, "", {"prompt": prompt, "gold": response})
+    shown = " ".join(lines).split()
+    assert shown[: len(prompt) + 2] == ["prompt", *map(str, prompt), "as"]
+    gold = shown.index("gold")
+    assert shown[gold + 1 : gold + 2 + len(response)] == [*map(str, response), "as"]
     assert f"[{FAMILIES[name].end_of_turn}]" in "".join(shown)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -10,11 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoring_parts import gradient, random_requests, single_logps
 from tiny_models import ARCHITECTURES, tiny_model
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from transformers import masking_utils
+from transformers.integrations import flex_attention as integration
 
-from evalkit.roles import ScoringRequest
-from evalkit.scoring import ScoringModel, backbone, branching, fill_rows, lay_out
+from evalkit.roles import LoadedModel, ScoringRequest
+from evalkit.scoring import (
+    CheckpointScorer,
+    ScoringModel,
+    backbone,
+    branching,
+    fill_rows,
+    lay_out,
+    prefix_tree,
+)
 from evalkit.scoring.architectures import attention_kernel
 from evalkit.scoring.branching import BRANCHING, calls_of
+from evalkit.scoring.stems import grown
 
 SHORT = st.lists(st.integers(1, 3), min_size=1, max_size=6).map(tuple)
 REQUESTS = st.lists(
@@ -138,3 +151,121 @@ def test_generation_goes_on_as_before() -> None:
     before = model.generate(ids, **options)
     ScoringModel(model)
     assert torch.equal(model.generate(ids, **options), before)
+
+
+# --- stems: what many rows go on from ---
+
+
+def led_by(shared: int, leaves: int, seed: int = 0) -> list[ScoringRequest]:
+    """Short requests that begin with the same `shared` tokens, and a few that do not."""
+    draw = random.Random(seed)
+
+    def tokens(length: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(3, 61) for _ in range(length))
+
+    stem, second = tokens(shared), tokens(shared // 2)
+    requests = []
+    for number in range(leaves):
+        prompt = stem + (second if number % 2 else ()) + tokens(draw.randint(1, 6))
+        requests.append(ScoringRequest(prompt, (tokens(1), tokens(4), tokens(1))))
+    # The stem itself, a request within it, and one that is no part of the tree.
+    return [
+        *requests,
+        ScoringRequest(stem, (tokens(3),)),
+        ScoringRequest(stem[: shared // 2], (tokens(2),)),
+        ScoringRequest(tokens(4), (tokens(2),)),
+    ]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("budget", [32, 64])
+def test_stems_agree_with_single_sequences(
+    name: str, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of branches and of dense masks, within windows and beyond; a stem may go on from another."""
+    monkeypatch.setattr(prefix_tree, "STEM_TOKENS", 8)
+    model, requests = tiny_model(name), led_by(40, 12)
+    scorer = CheckpointScorer(LoadedModel(model, None), token_budget=budget)
+    plan = scorer._plan(requests)
+    if name != "gpt_neox":
+        assert len(plan.stems) > 1
+        assert any(stem.below is not None for stem in plan.stems)
+    scores = scorer.score(requests, lambda done, total, note="": None)
+    flat = torch.tensor([score.logp for group in scores for score in group])
+    with torch.no_grad():
+        assert (flat - single_logps(model, requests)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "flex_attention"])
+@pytest.mark.parametrize("name", ["llama", "mistral_window", "qwen2_window"])
+def test_stems_under_dense_masks_and_blocks(
+    name: str, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: over what a cache holds. (FlexAttention uncompiled, which takes the same.)"""
+
+    def uncompiled(query: Any, key: Any, value: Any, training: bool = False, **others: Any) -> Any:
+        return flex_attention(query, key, value, **others)
+
+    def uncompiled_mask(*arguments: Any, **options: Any) -> Any:
+        return create_block_mask(*arguments, **(options | {"_compile": False}))
+
+    monkeypatch.setattr(integration, "compile_friendly_flex_attention", uncompiled)
+    monkeypatch.setattr(masking_utils, "create_block_mask", uncompiled_mask)
+    requests = [r for r in led_by(40, 4) if len(r.prompt_token_ids) > 40]
+    model = tiny_model(name)
+    with torch.inference_mode():
+        expected = single_logps(model, requests)
+        scorer = ScoringModel(model)
+        model.set_attn_implementation(kernel)
+        stem = grown(model, requests[0].prompt_token_ids[:25], None)
+        stem = grown(model, requests[0].prompt_token_ids[25:40], stem)
+        for rows in ([[0, 1, 2, 3]], [[0, 1], [2], [3]]):
+            logps = scorer(lay_out(requests, rows, above=40), stem=stem).logp_N
+            assert (logps - expected).abs().max() < 1e-4, rows
+
+
+@given(seed=st.integers(0, 999), row=st.integers(8, 80), minimum=st.integers(1, 20))
+@settings(max_examples=60, deadline=None)
+def test_a_plan_holds_every_request_once(seed: int, row: int, minimum: int) -> None:
+    """In rows that fit or that one request fills, under stems that its prompt begins with."""
+    requests = [*led_by(20, 9, seed), *random_requests(seed, 4)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefix_tree, "STEM_TOKENS", minimum)
+        plan = prefix_tree.plan_passes(requests, row, 2 * row)
+    members = [index for one in plan.passes for index in one.members]
+    assert sorted(members) == list(range(len(requests)))
+    order = [-1 if one.stem is None else one.stem for one in plan.passes]
+    assert order == sorted(order)
+    for one in plan.passes:
+        path = plan.path(one.stem)
+        above = tuple(t for number in path for t in plan.stems[number].token_ids)
+        for index in one.members:
+            prompt = requests[index].prompt_token_ids
+            assert prompt[: len(above)] == above
+            assert len(above) < len(prompt)
+        for members_of_row in one.rows:
+            if len(members_of_row) > 1:
+                batch = lay_out(
+                    [requests[i] for i in members_of_row],
+                    [list(range(len(members_of_row)))],
+                    above=len(above),
+                )
+                shared = min(len(requests[i].prompt_token_ids) for i in members_of_row)
+                assert batch.input_ids_RT.shape[1] <= row + max(0, shared - len(above))
+
+
+def test_a_long_stem_of_many_leaves_is_computed_once() -> None:
+    """512 shared tokens before 300 leaves: as many tokens as the tree has, in rows that fit."""
+    requests = led_by(512, 300)
+    plan = prefix_tree.plan_passes(requests, 512, 512)
+    computed = sum(len(stem.token_ids) for stem in plan.stems)
+    for one in plan.passes:
+        above = 0 if one.stem is None else plan.stems[one.stem].length
+        rows = [list(row) for row in one.rows]
+        numbered, chosen = [], []
+        for row in rows:
+            numbered.append(list(range(len(chosen), len(chosen) + len(row))))
+            chosen += [requests[i] for i in row]
+        computed += int(lay_out(chosen, numbered, above=above).length_R.sum())
+    everything = lay_out(requests, [list(range(len(requests)))])
+    assert computed <= 1.02 * everything.input_ids_RT.shape[1] + 512

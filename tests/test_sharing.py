@@ -13,9 +13,9 @@ import runs
 from evalkit import roles
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.journal import Journal
+from evalkit.journaled_models import JournaledEngine
 from evalkit.loading import weights_digest
 from evalkit.pipeline import checkpoints, children, launching, plugins, run
-from evalkit.pipeline.journaled import JournaledEngine
 from evalkit.pipeline.sharing import Accelerator
 from evalkit.recipe_file import read_document
 from evalkit.records import Checkpoint, Prompt, Response
@@ -136,7 +136,9 @@ def test_an_engine_is_kept_and_rests_while_others_compute(
     engine = checkpoints.open_engine(ref, base, Journal(tmp_path / "a"))
     engine.generate(REQUESTS, GREEDY, ignore)
     judge = LocalJudge(roles.Options())
-    checkpoints.open_judge(judge, Journal(tmp_path / "b")).compare(_pair(), ignore)
+    checkpoints.open_judge(judge, Journal(tmp_path / "b"), tmp_path / "spending").compare(
+        _pair(), ignore
+    )
     (server,) = engines
     assert server.seen[-1] == "rest"
     again = checkpoints.open_engine(ref, base, Journal(tmp_path / "c"))
@@ -181,7 +183,9 @@ def test_what_an_engine_is_needs_no_model_once_it_was_loaded(
     engine.generate(REQUESTS, GREEDY, ignore)
     said = engine.identity(), engine.tokenizer
     judge = LocalJudge(roles.Options())
-    checkpoints.open_judge(judge, Journal(tmp_path / "b")).compare(_pair(), ignore)
+    checkpoints.open_judge(judge, Journal(tmp_path / "b"), tmp_path / "spending").compare(
+        _pair(), ignore
+    )
     assert (engine.identity(), engine.tokenizer) == said
     assert said[0]["dtype"] == "float32"
     assert checkpoints._loaded.cache_info().currsize == 0

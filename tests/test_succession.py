@@ -13,7 +13,7 @@ import torch
 from tiny_models import tiny_model
 from transformers import AutoTokenizer
 
-from evalkit.pipeline import launching, succession, training
+from evalkit.pipeline import launch_checks, launching, succession, training
 from evalkit.pipeline.layout import iterations
 from evalkit.pipeline.step import Launch
 from evalkit.pipeline.succession import Succession
@@ -113,7 +113,7 @@ def test_what_deepspeed_cannot_do_is_told(tmp_path: Path) -> None:
       adapter: {base_precision: nf4, previous: frozen}"""
     (tmp_path / "mine.yaml").write_text(text.replace("training:", more))
     launch = launching.find_launch("deepspeed_zero3", 1)
-    found = list(launching.check(launch, read_recipe(tmp_path / "mine.yaml")))
+    found = list(launch_checks.check(launch, read_recipe(tmp_path / "mine.yaml")))
     keys = {
         problem.where.split("  ")[1] for problem in found if "form of its own" in problem.message
     }
@@ -121,7 +121,7 @@ def test_what_deepspeed_cannot_do_is_told(tmp_path: Path) -> None:
         "stages.0.training.optimizer_state", "stages.0.training.adapter.base_precision",
     }  # fmt: skip
     fsdp = Launch(launching.find_launch("fsdp2", 1).config, 1)
-    assert not list(launching.check(fsdp, read_recipe(tmp_path / "mine.yaml")))
+    assert not list(launch_checks.check(fsdp, read_recipe(tmp_path / "mine.yaml")))
 
 
 RECIPE = """

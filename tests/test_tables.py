@@ -55,8 +55,20 @@ def v1_family() -> Family:
             else s
             for s in scores
         ]
+        scores += subjects(next(score for score in scores if score.task == "mmlu"))
         family = changed(family, name, results=(lm_eval_result(name, *scores),))
     return family
+
+
+def subjects(mmlu: Score) -> list[Score]:
+    """The scores of its 57 subjects, whose plain mean is the group's."""
+    (column,) = (c for c in read_definition("open_llm_v1").columns if c.task == "mmlu")
+    sizes = [246] * 56 + [14042 - 56 * 246]
+    return [
+        replace(mmlu, task=part.task, n=n, value=mmlu.value + (i - 28) / 4,
+                settings={**mmlu.settings, "part_of": "mmlu"})
+        for i, (part, n) in enumerate(zip(column.parts, sizes, strict=True))
+    ]  # fmt: skip
 
 
 def test_the_terminal_table() -> None:
@@ -112,7 +124,10 @@ def test_an_average_needs_every_part() -> None:
     average = rows[0].cells[0]
     assert average is not None
     assert average.value == pytest.approx(62.5)
-    assert average.ci_high == pytest.approx(62.5 + 1.959964 * 0.5 / math.sqrt(6))
+    # MMLU's is that of a plain mean of 57 subjects.
+    errors = [0.5] * 5 + [0.5 / math.sqrt(57)]
+    stderr = math.sqrt(sum(error**2 for error in errors)) / 6
+    assert average.ci_high == pytest.approx(62.5 + 1.959964 * stderr)
     assert rows[1].cells[0] is None
 
 

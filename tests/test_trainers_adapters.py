@@ -21,7 +21,13 @@ from evalkit.loading import without_weights
 from evalkit.records import TrainingExample
 from evalkit.roles import Progress
 from evalkit.trainers import reference
-from evalkit.trainers.adapters import add_adapter, frozen_model, targets
+from evalkit.trainers.adapters import (
+    add_adapter,
+    frozen_model,
+    merged,
+    save_adapter,
+    targets,
+)
 from evalkit.trainers.batches import epoch_order
 from evalkit.trainers.before import NOTHING, Before
 from evalkit.trainers.training import TrainingSummary, train
@@ -163,6 +169,42 @@ def test_merging_rounds_once_to_what_the_start_is_stored_in(
     assert changed == 14  # seven linear layers in each of two blocks; neither embedding nor head
     assert summary.trainable_parameters == sum(factor.numel() for factor in factors.values())
     assert "base_error" not in summary.to_json()
+
+
+def test_merging_is_done_in_float32_whatever_the_start_is_stored_in(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    """Added to a bfloat16 weight, an update is rounded before the sum is: another checkpoint."""
+    start, folder = tmp_path / "start", tmp_path / "adapter"
+    AutoModelForCausalLM.from_pretrained(tiny_llama, dtype="bfloat16").save_pretrained(start)
+    for file in tiny_llama.glob("tokenizer*"):
+        (start / file.name).write_bytes(file.read_bytes())
+    model = frozen_model(start, LORA)
+    assert LORA.adapter is not None
+    add_adapter(model, LORA.adapter, SEED)
+    draw = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:  # updates about as large as the weights: no rounding is hidden
+            parameter.data = 0.1 * torch.randn(parameter.shape, generator=draw)
+    save_adapter(model, dict(model.state_dict()), folder, "base")
+    found = merged(model, start, folder).model
+    factors, old = load_file(folder / "adapter_model.safetensors"), stored(start)
+    assert {parameter.dtype for parameter in found.parameters()} == {torch.float32}
+    found.to(torch.bfloat16).save_pretrained(tmp_path / "out")
+    rounded_twice = 0
+    for name, weight in stored(tmp_path / "out").items():
+        layer = f"base_model.model.{name.removesuffix('.weight')}"
+        if f"{layer}.lora_A.weight" not in factors:
+            assert weight.equal(old[name]), name
+            continue
+        update = 2.0 * factors[f"{layer}.lora_B.weight"] @ factors[f"{layer}.lora_A.weight"]
+        exact = old[name].float() + update
+        # float32 sums in another order may fall on the other side of a tie, which is rare.
+        off = (weight.float() - exact).abs() / exact.abs().clamp(min=1e-3)
+        assert off.max() <= 2.0**-8, name
+        assert (weight == exact.bfloat16()).float().mean() > 0.999, name
+        rounded_twice += int((weight != old[name] + update.bfloat16()).sum())
+    assert rounded_twice > 1000  # as many would differ
 
 
 def test_the_adapter_is_kept_in_pefts_own_format(tiny_llama: Path, tmp_path: Path) -> None:

@@ -34,16 +34,17 @@ MOMENTS = (
 )
 
 
-def train_it(folder: Path, start: Path, marks: Connection) -> None:
+OFTEN = {"batch_size": 2, "save_steps": SAVE_STEPS, "log_steps": 2, "schedule_epochs": 3.0}
+BY_DEFAULT = {"batch_size": 1, "schedule_epochs": 3.0}  # 60 steps, of which the default saves one
+
+
+def train_it(folder: Path, start: Path, changes: dict[str, Any], marks: Connection) -> None:
     """What each process does: the same training step, telling how far it is."""
     import torch
     from test_trainers_trainer import BASIC, examples, run
 
     torch.set_num_threads(1)
-    changes = {
-        "batch_size": 2, "optimizer": "rmsprop", "save_steps": SAVE_STEPS, "log_steps": 2,
-        "schedule_epochs": 3.0,
-    }  # fmt: skip
+    changes = {"optimizer": "rmsprop", **changes}
 
     def progress(done: int, total: int, note: str = "") -> None:
         marks.send((note.split()[0], done))
@@ -64,37 +65,55 @@ def files(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
-def test_sigkill_anywhere_in_a_training_step(tiny_llama: Path, tmp_path: Path) -> None:
-    # Each process is a copy of one that has imported everything: to be killed is all it is for.
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["evalkit.trainers.training", "evalkit.trainers.sppo"])
+class Processes:
+    """Processes that train the same thing below `folder`, each a copy of one that has imported all.
 
-    def begin(name: str) -> tuple[Any, Connection]:
-        ours, theirs = server.Pipe(duplex=False)
-        process = server.Process(target=train_it, args=(tmp_path / name, tiny_llama, theirs))
+    To be killed is all they are for.
+    """
+
+    def __init__(self, folder: Path, start: Path, changes: dict[str, Any]) -> None:
+        self._folder, self._start, self._changes = folder, start, changes
+        self._server = multiprocessing.get_context("forkserver")
+        preload = ["evalkit.trainers.training", "evalkit.trainers.sppo"]
+        self._server.set_forkserver_preload(preload)
+
+    def begin(self, name: str) -> tuple[Any, Connection]:
+        """A process, and what it says."""
+        ours, theirs = self._server.Pipe(duplex=False)
+        words = (self._folder / name, self._start, self._changes, theirs)
+        process = self._server.Process(target=train_it, args=words)
         process.start()
         theirs.close()
         return process, ours
 
-    def finish(name: str) -> None:
-        process, connection = begin(name)
-        list(marks_of(connection))
+    def finish(self, name: str) -> list[tuple[str, int]]:
+        """What a process said that came to its end."""
+        process, connection = self.begin(name)
+        marks = list(marks_of(connection))
         process.join()
         assert process.exitcode == 0
+        return marks
 
-    finish("unbroken")
-    trained = kills = 0
-    for stage, wanted, after_s in MOMENTS:
-        process, connection = begin("broken")
-        marks = marks_of(connection)
+    def kill(self, name: str, at: tuple[str, int], after_s: float) -> tuple[Any, list[Any]]:
+        """A process killed so long after it said that it was there, and all that it said."""
+        process, connection = self.begin(name)
         seen = []
-        for mark in marks:
+        for mark in marks_of(connection):
             seen.append(mark)
-            if mark == (stage, wanted):
+            if mark == at:
                 break
         time.sleep(after_s)
         process.kill()
         process.join()
+        return process, seen
+
+
+def test_sigkill_anywhere_in_a_training_step(tiny_llama: Path, tmp_path: Path) -> None:
+    processes = Processes(tmp_path, tiny_llama, OFTEN)
+    processes.finish("unbroken")
+    trained = kills = 0
+    for stage, wanted, after_s in MOMENTS:
+        process, seen = processes.kill("broken", (stage, wanted), after_s)
         kills += process.exitcode == -signal.SIGKILL
         assert seen[-1] == (stage, wanted)
         first = next((done for kind, done in seen if kind == "training"), None)
@@ -102,6 +121,23 @@ def test_sigkill_anywhere_in_a_training_step(tiny_llama: Path, tmp_path: Path) -
             assert first > trained - SAVE_STEPS
             trained = wanted
     assert kills >= len(MOMENTS) - 1  # the last may come too late
-    finish("broken")
+    processes.finish("broken")
+    same(tmp_path)
+
+
+def test_a_training_that_says_nothing_of_checkpoints_goes_on_from_its_last(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    processes = Processes(tmp_path, tiny_llama, BY_DEFAULT)
+    processes.finish("unbroken")
+    process, _ = processes.kill("broken", ("training", 55), 0.0)
+    assert process.exitcode == -signal.SIGKILL
+    steps = [done for kind, done in processes.finish("broken") if kind == "training"]
+    assert min(steps) == 51
+    same(tmp_path)
+
+
+def same(folder: Path) -> None:
+    """What was broken ended as what was not."""
     for suffix in ("", "-work"):
-        assert files(tmp_path / f"broken{suffix}") == files(tmp_path / f"unbroken{suffix}")
+        assert files(folder / f"broken{suffix}") == files(folder / f"unbroken{suffix}")

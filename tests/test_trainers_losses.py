@@ -61,9 +61,8 @@ def pair_batch(chosen: Any, rejected: Any, ref_c: Any, ref_r: Any, targets: Any)
 
     policy_N = flat(chosen, rejected).requires_grad_()
     example_N = torch.arange(len(chosen)).repeat_interleave(2)
-    return LogpBatch(
-        policy_N, flat(ref_c, ref_r), flat(*targets), example_N, torch.ones_like(example_N)
-    )
+    ones_N = torch.ones_like(example_N)
+    return LogpBatch(policy_N, flat(ref_c, ref_r), flat(*targets), example_N, ones_N, ones_N.bool())
 
 
 def golden_batch(case: dict[str, Any]) -> tuple[Method, LogpBatch, float]:
@@ -140,6 +139,7 @@ def test_golden_pointwise(shared: Path, divide: bool) -> None:
         torch.tensor(inputs["win_vs_policy"], **double),
         torch.zeros(5, dtype=torch.long),
         torch.ones(5, dtype=torch.long),
+        torch.ones(5, dtype=torch.bool),
     )
     method = Sppo(Sppo.Options(form="pointwise", eta=1000, divide_by_eta=divide))
     loss, metrics = method.loss(batch)
@@ -202,6 +202,7 @@ def batch_of(example: TrainingExample, policy: list[float], reference: list[floa
         torch.tensor(example.targets, **double),
         example_N,
         torch.tensor([len(continuation) for continuation in example.continuations]),
+        torch.ones(len(example.continuations), dtype=torch.bool),
     )
 
 
@@ -268,7 +269,9 @@ def test_smoothed_labels_weigh_a_pair_both_ways(shared: Path) -> None:
 
 def test_sft_is_the_mean_over_tokens() -> None:
     n_tokens = torch.tensor([3, 2])
-    batch = LogpBatch(torch.tensor([-6.0, -2.0]), None, torch.ones(2), torch.arange(2), n_tokens)
+    none_N = torch.zeros(2, dtype=torch.bool)
+    policy_N = torch.tensor([-6.0, -2.0])
+    batch = LogpBatch(policy_N, None, torch.ones(2), torch.arange(2), n_tokens, none_N)
     assert Sft(Sft.Options()).loss(batch).loss.item() == pytest.approx(8 / 5)
 
 

@@ -117,6 +117,28 @@ def test_sppo_pointwise_takes_all_samples() -> None:
     assert example.targets == (0.4, 0.7, 0.2)
 
 
+def test_repeated_samples_weigh_as_often_as_they_were_drawn() -> None:
+    """A prompt of equal samples says nothing; else how often one is drawn is its part of p."""
+    judged = group(0, "a", "b", "a", win_probs=(0.6, 0.3, 0.6))
+    (example,) = make("sppo", form="pointwise").examples([judged], []).examples
+    assert example.continuations == (ids("a"), ids("b"), ids("a"))
+    (pair,) = make("sppo").examples([judged], []).examples
+    assert chosen_and_rejected(pair) == ("a", "b")
+    (pair,) = make("dpo", pairs="judged").examples([judged], []).examples
+    assert chosen_and_rejected(pair) == ("a", "b")
+    same = group(1, "a", "a", "a", win_probs=(0.5, 0.5, 0.5))
+    for method in (make("sppo"), make("sppo", form="pointwise"), make("dpo", pairs="judged")):
+        assert method.examples([same], []).dropped == {"identical_responses": 1}
+    made = make("spin", samples=3).examples([group(2, "a", "a", "right", gold="right")], [])
+    assert [chosen_and_rejected(e) for e in made.examples] == [("right", "a")] * 2
+    assert made.dropped == {"equal_to_gold": 1}
+
+
+def test_spin_tells_the_pairs_of_earlier_iterations_apart() -> None:
+    now, before = [group(0, "a", gold="right")], [group(0, "z", gold="right")]
+    assert [e.earlier for e in make("spin").examples(now, before).examples] == [True, False]
+
+
 def test_sppo_single_uses_the_pairs_own_probability() -> None:
     pair_probs = ((0.5, 0.4, None), (0.6, 0.5, 0.75), (None, 0.25, 0.5))
     judged = group(0, "a", "b", "c", win_probs=(0.4, 0.7, 0.2), pair_probs=pair_probs)

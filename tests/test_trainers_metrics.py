@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from evalkit.records import TrainingExample
 from evalkit.roles import LogpBatch
-from evalkit.trainers.watching import Correlation, Mean, Tally, k3
+from evalkit.trainers.watching import Correlation, Mean, Tally, alarms, k3, over_last_epoch
 
 numbers = st.floats(-1e3, 1e3)
 
@@ -171,6 +171,46 @@ def test_kl_is_of_own_samples_alone(step_two: dict[str, Any]) -> None:
     assert first["kl_k3_per_token_nats"] == pytest.approx(0, abs=1e-9)
 
 
+def test_an_older_policy_s_samples_say_nothing_of_the_current_one(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    """SPIN trains on pairs of earlier iterations: neither KL nor the opponent is told by them."""
+    settings = BASIC.model_copy(
+        update={"batch_size": 14, "warmup_ratio": 0.0, "schedule": "constant"}
+    )
+    spin = make("spin", beta=0.1)
+    ends = ("gold", "stop")
+    data = [
+        replace(e, targets=(1.0, 0.0), finish_reasons=ends, earlier=number < 6)
+        for number, e in enumerate(examples(14, k=2))
+    ]
+    for epochs in (1.0, 2.0):
+        changed = settings.model_copy(update={"schedule_epochs": epochs})
+        run(tmp_path / f"{epochs:.0f}", tiny_llama, changed, spin, data)
+    line = metrics(tmp_path / "2")[1]  # of the weights that the shorter run ends with
+    folders = {"policy": tmp_path / "1", "reference": tiny_llama}
+    found: dict[str, Any] = {"data": data}
+    found |= {who: [_tables(folder, e) for e in data] for who, folder in folders.items()}
+    scored = {(who, k): _scored(found, who, (k,)) for who in folders for k in (0, 1)}
+    delta = [
+        [
+            float((p - r).sum())
+            for p, r in zip(scored["policy", k], scored["reference", k], strict=True)
+        ]
+        for k in (0, 1)
+    ]
+    own = range(6, 14)
+    assert line["kl_k1_nats"] == pytest.approx(-sum(delta[1][i] for i in own) / 8, abs=1e-4)
+    d = torch.cat([scored["policy", 1][i] - scored["reference", 1][i] for i in own])
+    assert line["kl_k3_per_token_nats"] == pytest.approx(float((d.exp() - 1 - d).mean()), rel=1e-3)
+    told_apart = [delta[0][i] > delta[1][i] for i in range(14)]
+    assert line["opponent_accuracy"] == pytest.approx(sum(told_apart[6:]) / 8)
+    assert line["accuracy"] == pytest.approx(sum(told_apart) / 14)
+    assert line["drawn_by_reference"] == pytest.approx(8 / 14)
+    every = metrics(tmp_path / "2")
+    assert all(one["drawn_by_reference"] == pytest.approx(8 / 14) for one in every)
+
+
 def test_entropy_and_hits_are_means_over_tokens(step_two: dict[str, Any]) -> None:
     tables = torch.cat([table for tables in step_two["policy"] for table in tables])
     targets = torch.tensor([t for e in step_two["data"] for c in e.continuations for t in c])
@@ -240,6 +280,34 @@ def test_what_pairs_are_watched_for(tiny_llama: Path, tmp_path: Path) -> None:
     assert line["margin_nats"] == pytest.approx(difference, abs=1e-6)
 
 
+def test_an_iteration_is_told_by_its_last_pass_over_the_data(
+    tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ends = ("gold", "stop")
+    data = [replace(e, targets=(1.0, 0.0), finish_reasons=ends) for e in examples(14, k=2)]
+    settings = BASIC.model_copy(update={"schedule_epochs": 3.0, "learning_rate": 2e-3})
+    summary = run(tmp_path / "run", tiny_llama, settings, make("spin", beta=50.0), data)
+    lines = metrics(tmp_path / "run")
+    assert len(lines) == 12
+    for name in ("opponent_accuracy", "saturated", "kl_k3_per_token_nats", "chosen_fell"):
+        mean = sum(line[name] for line in lines[8:]) / 4  # fourteen examples make four steps
+        assert summary.to_json()["last_epoch"][name] == pytest.approx(mean)
+    assert summary.last_epoch["saturated"] > 0.9
+    said = " ".join(capsys.readouterr().err.split())
+    assert "of the pairs teach next to nothing any more" in said
+    assert ("became less likely" in said) == (summary.last_epoch["chosen_fell"] > 0.5)
+
+
+def test_what_alarms() -> None:
+    assert alarms({"chosen_fell": 0.5, "saturated": 0.9}) == []
+    assert alarms({}) == []
+    [fell] = alarms({"chosen_fell": 0.61})
+    assert fell.startswith("61% of the chosen responses became less likely")
+    assert over_last_epoch([{"step": 2, "accuracy": 1.0}, {"step": 4, "accuracy": 0.5}], 2) == {
+        "accuracy": 0.5
+    }
+
+
 def test_gradients_are_told_before_the_clip(tiny_llama: Path, tmp_path: Path) -> None:
     free = BASIC.model_copy(update={"optimizer": "sgd", "learning_rate": 1e-9})
     run(tmp_path / "free", tiny_llama, free.model_copy(update={"max_grad_norm": 0.0}))
@@ -281,8 +349,7 @@ def test_every_metric_stands_in_the_documentation(
     page = (Path(__file__).parent.parent / "docs" / "training.md").read_text("utf-8")
     told = set(re.findall(r"`([a-z0-9_]+)`", page))
     four = torch.tensor([-1.0, -2.0, -3.0, -4.0])
-    batch = LogpBatch(
-        four, four, torch.ones(4), torch.tensor([0, 0, 1, 1]), torch.tensor([1, 2, 3, 4])
-    )
+    pairs, lengths = torch.tensor([0, 0, 1, 1]), torch.tensor([1, 2, 3, 4])
+    batch = LogpBatch(four, four, torch.ones(4), pairs, lengths, torch.ones(4) > 0)
     assert set(make(name, **options).loss(batch).metrics) <= told
     assert set(step_two["line"]) - {"step"} <= told

@@ -18,7 +18,6 @@ from evalkit.trainers import bad_batch
 from evalkit.trainers.batches import pack
 from evalkit.trainers.precision import (
     TOLERANCE_NATS,
-    autocast,
     check_master_weights,
     check_starts_at_reference,
     warn_of_short_warm_up,
@@ -92,8 +91,7 @@ def test_the_first_step_starts_at_exactly_zero(tiny_llama: Path, precision: Any)
 
     batch = [ready[index] for index in epoch_order(14, 3, 0)[:4]]
     [piece] = pack(batch, 4096, model.layout)
-    with autocast("cpu", precision):
-        policy_N = model(piece.packed).logp_N
+    policy_N = model(piece.packed).logp_N
     assert piece.reference_N is not None
     assert policy_N.detach().equal(piece.reference_N)
 
@@ -116,12 +114,12 @@ def test_the_tolerance_lets_other_layouts_pass_and_other_weights_not(precision: 
     data = long_examples(6, 120)
     scores = {}
     for layout in ("tree", "padded"):
-        model = ScoringModel(tiny_model("llama", initializer_range=0.1), layout)
+        model = ScoringModel(tiny_model("llama", initializer_range=0.1), layout, precision)
         found = []
         for example in data if layout == "padded" else [data]:
             group = [example] if layout == "padded" else example
             for piece in pack(group, 10_000, layout):
-                with torch.no_grad(), autocast("cpu", precision):
+                with torch.no_grad():
                     found.append(model(piece.packed).logp_N)
         scores[layout] = torch.cat(found)
     known = [

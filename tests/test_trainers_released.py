@@ -9,11 +9,13 @@ import pytest
 from chat_templates import FAMILIES, tokenizer_of
 
 from evalkit.errors import RecipeError
+from evalkit.pipeline.stage_rendering import example_lines
 from evalkit.preferences import PreferenceOptions
+from evalkit.recipe import Recipe
 from evalkit.recipe_file import read_recipe
-from evalkit.records import Message, TrainingExample
+from evalkit.records import Message, Prompt, TrainingExample
 from evalkit.rendering import prompt_token_ids
-from evalkit.trainers.released import check, cut, sampling_token_ids, sequences, shown_example
+from evalkit.trainers.released import check, cut, sampling_token_ids, sequences
 
 HELLO = (Message("user", "Hi."),)
 
@@ -122,9 +124,17 @@ def test_a_template_that_refuses_an_empty_system_message() -> None:
 
 
 def test_an_example_is_shown() -> None:
-    lines = shown_example("sppo", tokenizer_of(FAMILIES["llama-3"]))
-    assert "[<|begin_of_text|>][<|begin_of_text|>]" in lines[3]
-    assert lines[3].endswith("[<|eot_id|>][<|eot_id|>]'")
+    stage = {"method": "sppo", "prompts": "pocket", "judge": "rule", "compat": "released"}
+    card = {"title": "x", "license": "mit"}
+    recipe = Recipe.model_validate(
+        {"name": "x", "base": {"model": "x"}, "stages": [stage], "card": card}
+    )
+    row = Prompt("row-7", (Message("user", "Say hello."),))
+    lines = example_lines(tokenizer_of(FAMILIES["llama-3"]), recipe, 0, row)
+    assert lines[0] == (
+        "compat released (sppo) renders the first row of stages.0.prompts (row-7) so:"
+    )
+    assert "[<|begin_of_text|>][<|begin_of_text|>]" in lines[2]
 
 
 # --- cutting --------------------------------------------------------------------------------------

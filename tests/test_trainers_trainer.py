@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -207,6 +208,35 @@ def test_a_kill_while_the_result_is_written_costs_nothing(
     assert run(tmp_path / "broken", tiny_llama, settings) == unbroken
     assert difference(tmp_path / "broken", tmp_path / "unbroken") == 0
     assert metrics(tmp_path / "broken") == metrics(tmp_path / "unbroken")
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that loses power may keep a rename and lose what was renamed."""
+    synced: list[str] = []
+    renamed: list[tuple[str, set[str], list[str]]] = []
+    real_sync, real_replace = os.fsync, Path.replace
+
+    def sync(descriptor: int) -> None:
+        real_sync(descriptor)
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    def replace_path(self: Path, target: Path) -> Path:
+        if self.name.startswith("checkpoint-"):
+            held = {str(self), *(str(path) for path in self.rglob("*"))}
+            renamed.append((str(target), held, list(synced)))
+        return real_replace(self, target)
+
+    monkeypatch.setattr("os.fsync", sync)
+    monkeypatch.setattr(Path, "replace", replace_path)
+    run(tmp_path / "run", tiny_llama, BASIC.model_copy(update={"save_steps": 3}))
+    assert len(renamed) == 3  # behind steps 3 and 6, and the last
+    for target, held, before in renamed:
+        assert any(path.endswith("weights.pt") for path in held)
+        assert any(path.endswith("optimizer.pt") for path in held)
+        assert held <= set(before)
+        assert str(Path(target).parent) in synced[len(before) :]  # then the rename itself
 
 
 def test_result_is_an_ordinary_checkpoint(tiny_llama: Path, tmp_path: Path) -> None:

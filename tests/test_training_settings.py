@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -36,3 +37,19 @@ def test_reading_them_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, 50),
+        ({"log_steps": 20}, 60),  # whole lines of metrics
+        ({"log_steps": 100}, 100),
+        ({"save_steps": 7}, 7),
+        ({"save_steps": "never"}, None),
+    ],
+)
+def test_a_training_that_says_nothing_is_saved_all_the_same(given: Any, expected: Any) -> None:
+    settings = TrainingSettings(**given)
+    assert settings.checkpoint_steps == expected
+    assert settings.model_dump()["save_steps"] == given.get("save_steps")

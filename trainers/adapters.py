@@ -159,7 +159,9 @@ def adapter_digest(folder: Path) -> str:
 
 def trainable_parameters(model: nn.Module) -> int:
     """How many numbers training changes."""
-    return sum(one.numel() for one in model.parameters() if one.requires_grad)
+    # DeepSpeed (ZeRO-3) leaves nothing in a parameter but how much of it there was.
+    numbers = (getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad)
+    return sum(int(number) for number in numbers)
 
 
 # --- after training ---------------------------------------------------------------------------

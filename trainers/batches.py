@@ -64,8 +64,14 @@ class Piece(NamedTuple):
 
     def logp_batch(self, policy_N: Tensor) -> LogpBatch:
         """What a method's loss is given."""
+        drawn = [not e.earlier and end != "gold" for e in self.examples for end in e.finish_reasons]
         return LogpBatch(
-            policy_N, self.reference_N, self.targets_N, self.example_N, self.n_tokens_N
+            policy_N,
+            self.reference_N,
+            self.targets_N,
+            self.example_N,
+            self.n_tokens_N,
+            torch.tensor(drawn, device=policy_N.device),
         )
 
     def weight(self, weighting: str) -> float:
@@ -169,6 +175,12 @@ def pack(
         _piece([examples[i] for i in group], [requests[i] for i in group], group, layout)
         for group in groups
     ]
+
+
+def idle_piece(examples: Sequence[TrainingExample], layout: BatchLayout) -> Piece:
+    """A short piece that does not count, for a process that others wait for."""
+    shortest = min(examples, key=lambda example: len(example.prompt_token_ids))
+    return pack([shortest], 1, layout)[0]._replace(counts=False)
 
 
 def _piece(

@@ -1,20 +1,20 @@
 """Checkpoints within a training step that a kill cannot spoil, whole or sharded.
 
 transformers' Trainer writes `checkpoint-N` in place and resumes the highest, finished or not;
-here each is written aside and renamed.
+here each is written aside, made durable and renamed.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 
+from evalkit.durable import move, sync_tree
 from evalkit.errors import RecipeError
 from evalkit.trainers.distribution import is_sharded, use_launch
 
@@ -26,6 +26,10 @@ class CheckpointedTrainer(Trainer):
     """transformers' Trainer with checkpoints that are complete or absent."""
 
     _staging: Path | None = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_callback(_NoneOfShortTraining)
 
     def create_accelerator_and_postprocess(self) -> None:
         """Makes the accelerator that the launch asks for."""
@@ -52,7 +56,7 @@ class CheckpointedTrainer(Trainer):
         return str(self._staging or self._checkpoints())
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Writes a checkpoint aside and renames it, so that resuming never meets half of one."""
+        """Writes a checkpoint aside and renames it: whole and durable, or never met on resuming."""
         final = self._checkpoints()
         name = f"checkpoint-{self.state.global_step}"
         self._staging = final / _PARTIAL
@@ -64,8 +68,12 @@ class CheckpointedTrainer(Trainer):
         finally:
             staging, self._staging = self._staging, None
         self.accelerator.wait_for_everyone()
+        # Each machine makes durable what it has written; one process of it can do so for all.
+        if self.is_local_process_zero():
+            sync_tree(staging / name)
+        self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            os.replace(staging / name, final / name)
+            move(staging / name, final / name)
             _remove_older(final, keep=name)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -102,6 +110,18 @@ class CheckpointedTrainer(Trainer):
         if self.args.device.type == "cpu":
             self.args.__dict__["_setup_devices"] = torch.device("cpu")  # what `device` has cached
         super()._load_optimizer_and_scheduler(checkpoint)
+
+
+class _NoneOfShortTraining(TrainerCallback):
+    """Saves nothing of a training that ends before its first checkpoint is due.
+
+    transformers also saves behind the last step: worth its disk where it saves many steps.
+    """
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called after every optimizer step, once transformers has decided what to do."""
+        if state.global_step < args.save_steps:
+            control.should_save = False
 
 
 def _trained(model: torch.nn.Module) -> set[str]:

@@ -19,6 +19,7 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.utils.data import Sampler
 
 from evalkit.errors import PrerequisiteError
+from evalkit.trainers.sharding import forget_deepspeed
 
 # How long a process waits for the slowest, whose part of a reference pass may be the longest by
 # minutes: NCCL's own limit is ten. No longer is waited for one that died: its launch ends them all.
@@ -37,11 +38,7 @@ def is_sharded(accelerator: Accelerator) -> bool:
 
 
 def use_launch(accelerator: Accelerator, model: Any) -> None:
-    """Completes what `accelerate launch` asked for with FSDP.
-
-    accelerate leaves a launch on CPUs unsharded, and with bfloat16 it would gather weights and
-    return log-probabilities in it: sums of hundreds of nats to three digits. Autocast does what
-    the recipe asks, on weights gathered in float32, as in one process.
+    """Completes what `accelerate launch` asked for with FSDP, which it leaves undone on CPUs.
 
     model: the transformers model, whose layers are gathered one at a time.
 
@@ -62,9 +59,7 @@ def use_launch(accelerator: Accelerator, model: Any) -> None:
             "the launch config asks for FSDP 1, which PyTorch has given up",
             "set fsdp_config.fsdp_version to 2, or use --launch fsdp2",
         )
-    from torch.distributed.fsdp import MixedPrecisionPolicy
-
-    plugin.mixed_precision_policy = MixedPrecisionPolicy()
+    plugin.cpu_ram_efficient_loading = False  # the weights are where they belong
     if plugin.transformer_cls_names_to_wrap is None:
         there = {type(module).__name__ for module in model.modules()}
         plugin.transformer_cls_names_to_wrap = sorted(there & set(model._no_split_modules))
@@ -74,6 +69,30 @@ def _plugin_of_launch() -> FullyShardedDataParallelPlugin | None:
     from accelerate.utils import parse_flag_from_env
 
     return FullyShardedDataParallelPlugin() if parse_flag_from_env("ACCELERATE_USE_FSDP") else None
+
+
+def unused_parameters(model: torch.nn.Module, output: torch.Tensor) -> list[str]:
+    """Names of the trained parameters that a differentiable output does not depend on.
+
+    Such are the towers for images and sound of models that are trained on text; DDP would wait
+    for their gradients in vain.
+    """
+    seen: set[Any] = set()
+    used: set[int] = set()
+    ahead = [output.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):  # where a gradient is accumulated
+            used.add(id(node.variable))
+        ahead += [before for before, _ in node.next_functions]
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and id(parameter) not in used
+    ]
 
 
 def backward(accelerator: Accelerator, loss: torch.Tensor) -> None:
@@ -130,10 +149,11 @@ def whole_state(
 ) -> dict[str, torch.Tensor] | None:
     """All weights of the transformers model inside `wrapped`; None on ranks but the first.
 
-    Called by all processes, as sharded weights are gathered from all.
+    Called by all processes, as sharded weights are gathered from all, once training is over.
     """
     if not is_sharded(accelerator):
         return dict(model.state_dict()) if accelerator.is_main_process else None
+    forget_deepspeed()  # what is loaded from here on is loaded whole, and by one process alone
     state = accelerator.get_state_dict(wrapped)
     if not accelerator.is_main_process:
         return None

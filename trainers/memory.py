@@ -87,6 +87,14 @@ def too_large(failed: Piece | None) -> PrerequisiteError:
     )
 
 
+def others_wait(where: str, tokens: int) -> PrerequisiteError:
+    """The error of a pass that cannot be made again, as sharded weights are gathered in each."""
+    return PrerequisiteError(
+        f"memory ran out {where}, in which other processes wait for this one",
+        f"the same command goes on with passes of at most {tokens} tokens",
+    )
+
+
 def ran_out_of_memory(work: Callable[[], None]) -> bool:
     """Does `work`; whether memory ran out in it, and then what it held is free again."""
     try:

@@ -5,9 +5,7 @@ Source: `torch.optim.RMSprop` of PyTorch 2.13, which has no bias correction.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from typing import Any
 
 import torch
 
@@ -21,13 +19,6 @@ TOLERANCE_NATS = {"float32": 1e-3, "bfloat16": 0.05}
 # torch's RMSprop divides by the root of a running mean that begins at 0 and keeps 99 %: its first
 # steps are 10, 7.1, 5.8, 5.0, ... times what they would be with Adam's correction.
 RMSPROP_WARM_UP_STEPS = 10
-
-
-def autocast(device_type: str, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """The context in which a forward pass has this precision."""
-    if precision == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(device_type, dtype=torch.bfloat16)
 
 
 def check_master_weights(model: torch.nn.Module) -> None:

@@ -12,10 +12,11 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import transformers
+from torch.distributed.fsdp import FSDPModule
 
 from evalkit.console import say
 from evalkit.fingerprint import fingerprint
@@ -23,11 +24,17 @@ from evalkit.loading import load_model, weights_digest
 from evalkit.records import TrainingExample
 from evalkit.roles import Progress, ScoringRequest
 from evalkit.scoring import ScoringModel, choose, default_token_budget
-from evalkit.trainers import memory
+from evalkit.trainers import memory, sharding
 from evalkit.trainers.adapters import adapter_digest, add_adapter, frozen_model
-from evalkit.trainers.batches import Piece, epoch_order, n_processes, pack, share_of
+from evalkit.trainers.batches import (
+    Piece,
+    epoch_order,
+    idle_piece,
+    n_processes,
+    pack,
+    share_of,
+)
 from evalkit.trainers.distribution import WAIT
-from evalkit.trainers.precision import autocast
 from evalkit.trainers.reference_cache import Logps, PassJournal, ReferenceCache, split
 from evalkit.training_settings import TrainingSettings
 
@@ -56,7 +63,7 @@ def reference_logps(
         PrerequisiteError: an example does not fit into memory.
     """
     ranks = _Ranks.joined()
-    model = training_model(start, settings, seed, adapter, examples)
+    model = training_model(start, settings, seed, adapter, examples, trains=False)
     kept = None
     if cache is not None:
         digest = None if adapter is None else adapter_digest(adapter)
@@ -86,27 +93,49 @@ def training_model(
     seed: int = 0,
     adapter: Path | None = None,
     examples: Sequence[TrainingExample] = (),
+    trains: bool = True,
 ) -> ScoringModel:
     """The checkpoint without dropout, as both passes use it: in float32, or under an adapter.
 
+    In a launch that shards weights no process but the first holds it whole, nor that one on a GPU.
+
     seed: of a new adapter. adapter: folder of one that goes on training.
     examples: whose lengths decide what layout and attention kernel `auto` stands for.
+    trains: whether it is to be trained, or only to score.
     """
-    attention = None if settings.attention == "auto" else settings.attention
-    if settings.adapter is None:
-        model = load_model(start, dtype="float32", attention=attention).model
+    shards = sharding.launch_shards() if settings.base_precision != "nf4" else None
+    if shards is not None:
+        _Ranks.joined()
+    if shards == "deepspeed" and trains:
+        with sharding.read_by_deepspeed():
+            model = _loaded(start, settings)
+    elif shards is not None:
+        with sharding.read_by_first():
+            model = _loaded(start, settings, device="cpu")
     else:
-        model = frozen_model(start, settings, attention=attention)
+        with sharding.read_by_all():
+            model = _loaded(start, settings)
     disable_dropout(model)
     if settings.adapter is not None:
         add_adapter(model, settings.adapter, seed, adapter)
+    empties = shards == "fsdp" or (shards is not None and not trains)
+    weights = sharding.empty(model) if empties else None
     requests = [ScoringRequest(e.prompt_token_ids, e.continuations) for e in examples]
     chosen = choose(model, requests, settings.layout, settings.attention, settings.precision)
     if chosen.attention != model.config._attn_implementation:
         model.set_attn_implementation(chosen.attention)
-    scoring_model = ScoringModel(model, chosen.layout)
+    scoring_model = ScoringModel(model, chosen.layout, settings.precision)
     scoring_model.recompute_activations(settings.gradient_checkpointing is True)
+    if weights is not None:
+        sharding.fill(scoring_model, model, weights)
     return scoring_model
+
+
+def _loaded(start: str | Path, settings: TrainingSettings, **place: Any) -> Any:
+    attention = None if settings.attention == "auto" else settings.attention
+    if settings.adapter is None:
+        return load_model(start, dtype="float32", attention=attention, **place).model
+    return frozen_model(start, settings, attention=attention, **place)
 
 
 def disable_dropout(model: torch.nn.Module) -> None:
@@ -128,23 +157,38 @@ def score_batches(
     ranks: _Ranks,
     journal: PassJournal | None,
 ) -> Iterator[tuple[int, Logps]]:
-    """Each example's index and log-probabilities, batch by batch of this process's first epoch."""
+    """Each example's index and log-probabilities, batch by batch of this process's first epoch.
+
+    Where weights are sharded, processes gather them from each other in every pass: one that has
+    less to do makes idle passes.
+    """
     budget = settings.token_budget or default_token_budget(model.model.device.type, training=True)
     budgets = memory.TokenBudget(budget, None if journal is None else journal.budget_file)
     order, size = epoch_order(len(examples), seed, epoch=0), share_of(settings)
+    sharded = isinstance(model, FSDPModule)
     model.eval()
-    for number, first in enumerate(range(0, len(order), size)):
-        if number % ranks.total != ranks.own:
-            continue
-        indices = order[first : first + size]
+    for number in range(ranks.own, _rounds(len(order), size, ranks) * ranks.total, ranks.total):
+        indices = order[number * size : (number + 1) * size]
         batch = [examples[index] for index in indices]
-        logps = None if journal is None else journal.get(number, batch)
+        logps = None if journal is None or not batch else journal.get(number, batch)
+        wanted = batch if logps is None else []
+        idle = 0
+        if sharded:
+            own = len(pack(wanted, budgets.at(number), model.layout, settings.micro_batch_size))
+            idle = max(ranks.of_each(own)) - own
         if logps is None:
-            logps = _score(model, batch, settings, budgets, number)
-            if journal is not None:
-                journal.put(number, logps)
+            logps = _score(model, wanted, settings, budgets, number) if wanted else []
+        if wanted and journal is not None:
+            journal.put(number, logps)
+        for _ in range(idle):
+            _score_pass(model, idle_piece(examples, model.layout))
         yield from zip(indices, logps, strict=True)
-        progress(first + len(indices), len(order), "reference")
+        progress(min((number + 1) * size, len(order)), len(order), "reference")
+
+
+def _rounds(n_examples: int, size: int, ranks: _Ranks) -> int:
+    """How often all processes score a batch each, the last time perhaps not all of them."""
+    return -(-n_examples // (size * ranks.total))
 
 
 def _score(
@@ -161,7 +205,7 @@ def _score(
 
         def work(passes: list[Piece] = passes, logps: list[list[Logps]] = logps) -> None:
             for piece in passes:
-                logps.append(_score_pass(model, piece, settings.precision))
+                logps.append(_score_pass(model, piece))
 
         if not memory.ran_out_of_memory(work):
             by_index = {
@@ -175,15 +219,16 @@ def _score(
         if tokens == 0:
             raise memory.too_large(failed)
         budgets.lower(number, tokens)
+        if isinstance(model, FSDPModule):
+            raise memory.others_wait("in the reference pass", tokens)
         say(
             f"note: memory ran out: the reference pass goes on with at most {tokens} tokens at once"
         )
 
 
-def _score_pass(model: ScoringModel, piece: Piece, precision: str) -> list[Logps]:
-    device = model.model.device
-    with torch.no_grad(), autocast(device.type, precision):
-        scored = model(piece.packed.to(device))
+def _score_pass(model: ScoringModel, piece: Piece) -> list[Logps]:
+    with torch.no_grad():
+        scored = model(piece.packed.to(model.model.device))
     sums, tokens = (
         array("f", values.float().cpu().numpy().tobytes())
         for values in (scored.logp_N, scored.token_logp_S)

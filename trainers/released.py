@@ -81,17 +81,6 @@ def check(form: Form, tokenizer: Any) -> None:
     sequences(form, tokenizer, _EXAMPLE, [_EXAMPLE_RESPONSE])
 
 
-def shown_example(form: Form, tokenizer: Any) -> list[str]:
-    """Token ids of an example, for people to look at."""
-    prompt, (response,) = sequences(form, tokenizer, _EXAMPLE, [_EXAMPLE_RESPONSE])
-    return [
-        f"compat released ({form}) renders an example so:",
-        f"  prompt   {' '.join(map(str, prompt))}",
-        f"  response {' '.join(map(str, response))}",
-        f"  as text  {rendering.shown(tokenizer, prompt + response)}",
-    ]
-
-
 def sequences(
     form: Form, tokenizer: Any, messages: Sequence[Message], responses: Sequence[str]
 ) -> Sequences:

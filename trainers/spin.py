@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -53,7 +54,7 @@ class SelfPlayFineTuning(Method):
     def examples(self, groups: Sequence[PromptGroup], earlier: Sequence[PromptGroup]) -> Examples:
         found: list[TrainingExample] = []
         dropped: Counter[str] = Counter()
-        for group in [*earlier, *groups]:
+        for number, group in enumerate([*earlier, *groups]):
             real = gold(group)
             if real is None:
                 dropped["no_gold"] += 1
@@ -62,7 +63,8 @@ class SelfPlayFineTuning(Method):
                 if _same(real, own):
                     dropped["equal_to_gold"] += 1
                 else:
-                    found.append(pair_example(group, real, own))
+                    pair = pair_example(group, real, own)
+                    found.append(replace(pair, earlier=number < len(earlier)))
         return Examples(found, dict(dropped))
 
     def loss(self, batch: LogpBatch) -> MethodLoss:
@@ -71,8 +73,12 @@ class SelfPlayFineTuning(Method):
             pairs.delta_chosen_B, pairs.delta_rejected_B, self.options.beta
         )
         margin_B = pairs.delta_chosen_B - pairs.delta_rejected_B
-        saturated = Mean.of(self.options.beta * margin_B > SATURATED)
-        metrics = {**pair_metrics(batch, self.options.beta), "saturated": saturated}
+        opponent_B = batch.drawn_N.view(-1, 2)[:, 1]  # the other pairs are of an older opponent
+        metrics = {
+            **pair_metrics(batch, self.options.beta),
+            "saturated": Mean.of(self.options.beta * margin_B > SATURATED),
+            "opponent_accuracy": Mean.within(margin_B > 0, opponent_B),
+        }
         return MethodLoss(losses_B.mean(), metrics)
 
 

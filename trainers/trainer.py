@@ -1,7 +1,7 @@
 """The one trainer of all methods: transformers' Trainer around the scoring core.
 
-Checkpointing, schedules, clipping, mixed precision and distribution are transformers' and
-accelerate's; here are the loss and exact accumulation.
+Checkpointing, schedules, clipping and distribution are transformers' and accelerate's; here are
+the loss and exact accumulation. Precision is the scoring model's own: no wrapper is told of it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,20 @@ from torch import Tensor
 from transformers import PrinterCallback, TrainingArguments
 
 from evalkit.console import say
-from evalkit.errors import PrerequisiteError, ScoreError
+from evalkit.errors import ScoreError
 from evalkit.records import TrainingExample
 from evalkit.roles import Method, Progress, Statistic
 from evalkit.scoring import ScoringModel, default_token_budget
 from evalkit.trainers import bad_batch, memory
-from evalkit.trainers.batches import EpochSampler, Piece, pack, schedule_steps, share_of, weight_of
+from evalkit.trainers.batches import (
+    EpochSampler,
+    Piece,
+    idle_piece,
+    pack,
+    schedule_steps,
+    share_of,
+    weight_of,
+)
 from evalkit.trainers.checkpoints import CheckpointedTrainer
 from evalkit.trainers.distribution import (
     WAIT,
@@ -32,6 +40,7 @@ from evalkit.trainers.distribution import (
     is_sharded,
     most_of_any_rank,
     unsynchronised,
+    unused_parameters,
 )
 from evalkit.trainers.precision import check_master_weights, check_starts_at_reference
 from evalkit.trainers.reporting import (
@@ -95,8 +104,16 @@ class MethodTrainer(CheckpointedTrainer):
             callbacks=[ShowProgress(progress), self._pace],
         )
         self._tally = Tally(self.args.device)
+        if self.accelerator.num_processes > 1 and not is_sharded(self.accelerator):
+            unused = self._leaves_some_unused(model)
+            self.accelerator.ddp_handler.find_unused_parameters = unused
         self.remove_callback(PrinterCallback)
         reports.place(self.callback_handler.callbacks)
+
+    def _leaves_some_unused(self, model: ScoringModel) -> bool:
+        """Whether a pass over text leaves trained weights without a gradient."""
+        piece = self._idle_piece.to(self.args.device)
+        return bool(unused_parameters(model, model.train()(piece.packed).logp_N))
 
     # --- data and schedule ---
 
@@ -141,10 +158,7 @@ class MethodTrainer(CheckpointedTrainer):
 
     @cached_property
     def _idle_piece(self) -> Piece:
-        """A short piece without weight."""
-        examples = self.train_dataset[:-1]
-        shortest = min(examples, key=lambda example: len(example.prompt_token_ids))
-        return pack([shortest], 1, self._layout)[0]._replace(counts=False)
+        return idle_piece(self.train_dataset[:-1], self._layout)
 
     # --- loss ---
 
@@ -242,10 +256,7 @@ class MethodTrainer(CheckpointedTrainer):
             raise memory.too_large(failed)
         self._budget.lower(step, agreed)
         if is_sharded(self.accelerator):
-            raise PrerequisiteError(
-                f"memory ran out in step {step + 1}, in which other processes wait for this one",
-                f"the same command goes on with passes of at most {agreed} tokens",
-            )
+            raise memory.others_wait(f"in step {step + 1}", agreed)
         say(
             f"note: memory ran out in step {step + 1}: it is done again, and training goes on, with"
             f" forward passes of at most {agreed} tokens; batches stay the same"
@@ -323,7 +334,6 @@ def training_arguments(
         optim=settings.optimizer,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        bf16=settings.precision == "bfloat16",
         logging_strategy="steps",
         logging_steps=settings.log_steps,
         logging_nan_inf_filter=False,

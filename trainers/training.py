@@ -24,6 +24,7 @@ from evalkit.trainers.precision import warn_of_short_warm_up
 from evalkit.trainers.reference import reference_logps, training_model
 from evalkit.trainers.reporting import NO_REPORTS, Reports
 from evalkit.trainers.trainer import MethodTrainer
+from evalkit.trainers.watching import alarms, over_last_epoch
 from evalkit.training_settings import TrainingSettings
 
 METRICS = "metrics.jsonl"
@@ -44,6 +45,7 @@ class TrainingSummary:
     base_error: how far 4-bit weights that an adapter was trained around were from those it was
         merged into, relative to their norm; None of other precisions.
     metrics: the last line of `metrics.jsonl`.
+    last_epoch: means over the lines of the last pass over the data, of what tells how it went.
     """
 
     steps: int
@@ -55,10 +57,11 @@ class TrainingSummary:
     trainable_parameters: int
     base_error: float | None
     metrics: dict[str, float]
+    last_epoch: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, without what there is none of."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value not in (None, {})}
 
 
 def train(
@@ -117,6 +120,7 @@ def train(
     with reports.open():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     metrics = trainer.metrics()
+    over_epoch = over_last_epoch(metrics, -(-len(ready) // settings.batch_size))
     if settings.optimizer_state == "kept":
         _keep_optimizer(trainer, folder / OPTIMIZER, settings)
     trained, base_error = _trained_model(trainer, start, settings, folder, before)
@@ -128,6 +132,8 @@ def train(
                     steps=trainer.state.global_step, dtype=stored_dtype(config_of(start))
                 )
             )
+    for alarm in alarms(over_epoch) if trained is not None else ():
+        warn(alarm)
     _forget_failures(cache)
     return TrainingSummary(
         steps=trainer.state.global_step,
@@ -139,6 +145,7 @@ def train(
         trainable_parameters=n_trainable,
         base_error=base_error,
         metrics=metrics[-1],
+        last_epoch=over_epoch,
     )
 
 

@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from evalkit.scoring import ContinuationLogps, PackedBatch
 
 TOKENS_PER_STEP = "tokens_per_step"
+# What tells how an iteration went, of those that its method has.
+OF_AN_ITERATION = (
+    "loss_over_eta2",
+    "accuracy",
+    "opponent_accuracy",
+    "saturated",
+    "chosen_fell",
+    "delta_win_correlation",
+    "sign_agreement",
+    "kl_k1_nats",
+    "kl_k3_per_token_nats",
+)
+# Beyond these parts of all pairs, people are told.
+_MOST_FELL, _MOST_SATURATED = 0.5, 0.9
 
 
 class Mean(NamedTuple):
@@ -113,27 +127,32 @@ class Tally:
 def responses_watched(
     examples: Sequence[TrainingExample], batch: LogpBatch, scored: ContinuationLogps
 ) -> dict[str, Statistic]:
-    """What every method has to say of a forward pass: lengths, endings, tokens, KL."""
-    policy_N = batch.policy_N.detach()
-    own_N = _mask(examples, policy_N, lambda reason: reason != "gold")
+    """What every method has to say of a forward pass: lengths, endings, tokens, KL.
+
+    KL(reference || policy) is estimated on what the reference drew: not on responses of the data,
+    nor on those that an older policy gave to prompts of an earlier iteration.
+    """
+    policy_N, drawn_N = batch.policy_N.detach(), batch.drawn_N
+    sampled_N = _mask(examples, policy_N, lambda reason: reason != "gold")
     cut_N = policy_N.new_tensor([cut for e in examples for cut in e.truncated or _none(e)])
     unfinished_N = _mask(examples, policy_N, lambda reason: reason == "length")
     found: dict[str, Statistic] = {
         "response_tokens": Mean.of(batch.n_tokens_N),
         "truncated": Mean.of(cut_N),
-        "unfinished": Mean.within(unfinished_N, own_N),
+        "unfinished": Mean.within(unfinished_N, sampled_N),
+        "drawn_by_reference": Mean.within(drawn_N, sampled_N),
         "token_accuracy": Mean.of(scored.greedy_S.to(policy_N.dtype)),
     }
     if scored.entropy_S is not None:
         found["entropy_nats"] = Mean.of(scored.entropy_S)
     if batch.reference_N is not None:
-        found["kl_k1_nats"] = Mean.within(batch.reference_N - policy_N, own_N)
+        found["kl_k1_nats"] = Mean.within(batch.reference_N - policy_N, drawn_N)
     references = [e.reference_token_logps for e in examples]
     if None not in references:
         tokens = [value for one in references for logps in one or () for value in logps]
-        own_S = own_N.repeat_interleave(scored.n_tokens_N, output_size=len(tokens))
+        drawn_S = drawn_N.repeat_interleave(scored.n_tokens_N, output_size=len(tokens))
         found["kl_k3_per_token_nats"] = Mean.within(
-            k3(scored.token_logp_S, scored.token_logp_S.new_tensor(tokens)), own_S
+            k3(scored.token_logp_S, scored.token_logp_S.new_tensor(tokens)), drawn_S
         )
     return found
 
@@ -163,6 +182,33 @@ def step_watched(grad_norm: float, limit: float, n_ranks: int) -> dict[str, Stat
         "clipped": Mean(float(0 < limit < grad_norm), 1.0),
         TOKENS_PER_STEP: Mean(0.0, 1 / n_ranks),
     }
+
+
+def over_last_epoch(lines: Sequence[Mapping[str, float]], epoch_steps: int) -> dict[str, float]:
+    """What tells how an iteration went: means over the lines of the last pass over the data.
+
+    epoch_steps: optimizer steps of a pass.
+    """
+    last = [line for line in lines if line["step"] > lines[-1]["step"] - epoch_steps]
+    found = {name: [line[name] for line in last if name in line] for name in OF_AN_ITERATION}
+    return {name: math.fsum(values) / len(values) for name, values in found.items() if values}
+
+
+def alarms(over_epoch: Mapping[str, float]) -> list[str]:
+    """What the figures of an iteration warn of, in words."""
+    found = []
+    fell, saturated = (over_epoch.get(name, 0.0) for name in ("chosen_fell", "saturated"))
+    if fell > _MOST_FELL:
+        found.append(
+            f"{fell:.0%} of the chosen responses became less likely (chosen_fell, mean of the last"
+            " pass over the data): the loss is met by pushing both sides down"
+        )
+    if saturated > _MOST_SATURATED:
+        found.append(
+            f"{saturated:.0%} of the pairs teach next to nothing any more (saturated, mean of the"
+            " last pass over the data): train for fewer epochs, and go on to the next iteration"
+        )
+    return found
 
 
 def _mask(

@@ -4,87 +4,91 @@ The protocol of tatsu-lab/alpaca_eval for any instruction set and judge; its fil
 written in its own format. Only numbers of the same edition, baseline and judge compare.
 """
 
-import hashlib
-import json
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from evalkit.benchmarks.provenance import common, judge_label, write_json
-from evalkit.errors import EvalkitError, Problem, RecipeError, ScoreError
+from evalkit.benchmarks import alpaca_eval_official as official
+from evalkit.benchmarks.alpaca_eval_files import (
+    ANNOTATIONS_FILE as ANNOTATIONS_FILE,
+)
+from evalkit.benchmarks.alpaca_eval_files import (
+    GOLD,
+    Judged,
+    Side,
+    gold_side,
+    instruction_text,
+    read_outputs,
+    side_of_file,
+    unreadable,
+    write_files,
+)
+from evalkit.benchmarks.alpaca_eval_files import (
+    OUTPUTS_FILE as OUTPUTS_FILE,
+)
+from evalkit.benchmarks.alpaca_eval_judging import judged, shows_model_first, spending
+from evalkit.benchmarks.alpaca_eval_samples import Answers, samples
+from evalkit.benchmarks.provenance import common
+from evalkit.errors import EvalkitError, PrerequisiteError, Problem, RecipeError, ScoreError
+from evalkit.fetching import HubFile, fetch_file
 from evalkit.fingerprint import derive_seed
 from evalkit.loading import file_digest
-from evalkit.metrics.length_controlled import LengthControlled, length_controlled_minimal
-from evalkit.metrics.win_rate import DRAW, is_missing, win_rate_scores
-from evalkit.preferences import sigmoid
-from evalkit.records import Prompt, Response, ResultSet, Sample, Score
+from evalkit.metrics import alpaca_eval_data
+from evalkit.metrics.alpaca_eval_judge import OFFICIAL_TASK
+from evalkit.metrics.length_controlled import (
+    Judged as LengthsJudged,
+)
+from evalkit.metrics.length_controlled import (
+    LengthControlled,
+    length_controlled_minimal,
+    length_controlled_winrate,
+)
+from evalkit.metrics.win_rate import win_rate_scores
+from evalkit.records import Prompt, ResultSet
 from evalkit.rendering import prompt_token_ids
 from evalkit.roles import (
     Benchmark,
     BenchmarkContext,
-    Engine,
+    EvaluationItem,
     GenerationRequest,
     Judge,
     Options,
     PairRequest,
     PluginRef,
+    Prefetched,
     Sampling,
     Source,
-    Verdict,
 )
-
-OUTPUTS_FILE = "model_outputs.json"
-ANNOTATIONS_FILE = "annotations.json"
-GOLD = "gold"
-_OUTPUTS_HINT = "it must be a list of {instruction, output, generator}"
 
 
 class AlpacaEvalOptions(Options):
     """What is asked, against which baseline, and how the model answers.
 
-    instructions: a source of prompts.
+    instructions: a source of prompts; default AlpacaEval's own 805, of the Hub.
     baseline: `gold` for the instructions' own reference responses, or a
         model_outputs.json whose instructions are matched by their text.
+    outputs: a model_outputs.json by the name of the checkpoint that made it; the others are asked.
+    auxiliary: a folder with the data of the published length control; default the Hub's file,
+        where it is prefetched. Only AlpacaEval's own instructions and baseline have it.
     temperature, top_p: how answers are drawn; 0 is greedy. max_new_tokens: where one is cut.
-    edition: the label of the instruction set in task names; default the source's name.
+    order_seed: draws which output is shown first; 0 draws as alpaca_eval does.
+    edition: the label of the instruction set in task names; default the source's name. `official`
+        stands for AlpacaEval's own numbers, and wants its data, annotator and judge.
     """
 
-    instructions: PluginRef
+    instructions: PluginRef = official.DATASET
     baseline: str = Field(default=GOLD, exclude=True)  # its contents decide
+    outputs: dict[str, str] = Field(default_factory=dict, exclude=True)  # likewise
+    auxiliary: Path | None = Field(default=None, exclude=True)  # likewise
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_new_tokens: int = Field(default=512, gt=0)
+    order_seed: int = official.ORDER_SEED
     edition: str | None = None
-
-
-class Baseline(NamedTuple):
-    """The other side: its name and one output per instruction."""
-
-    name: str
-    outputs: tuple[str, ...]
-
-    def description(self) -> dict[str, str]:
-        """Its name, and a digest of what it says."""
-        digest = hashlib.sha256(json.dumps(self.outputs).encode()).hexdigest()
-        return {"baseline": self.name, "baseline_digest": digest}
-
-
-class Names(NamedTuple):
-    """What goes into AlpacaEval's files under `dataset`, `generator` and `annotator`."""
-
-    edition: str
-    model: str
-    annotator: str
-
-
-class Preference(NamedTuple):
-    """One judged pair: from 1 (baseline) to 2 (model), None where the judge failed."""
-
-    value: float | None
-    model_first: bool | None
-    reason: str = ""
 
 
 class AlpacaEval(Benchmark):
@@ -92,47 +96,89 @@ class AlpacaEval(Benchmark):
 
     label = "AlpacaEval"
     needs: ClassVar[frozenset[str]] = frozenset({"engine", "judge"})
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     Options = AlpacaEvalOptions
+    options: AlpacaEvalOptions
 
     def sources(self) -> list[PluginRef]:
         """The instruction set."""
         return [self.options.instructions]
 
     def data_digests(self) -> Mapping[str, str]:
-        """The baseline file's."""
-        if self.options.baseline == GOLD:
-            return {}
-        try:
-            return {"baseline": file_digest(Path(self.options.baseline))}
-        except OSError as error:
-            raise _unreadable(Path(self.options.baseline), error) from error
+        """Of the files of outputs, and of the data of the length control."""
+        files = {} if self.options.baseline == GOLD else {"baseline": self.options.baseline}
+        files |= {f"outputs.{name}": file for name, file in sorted(self.options.outputs.items())}
+        digests = {}
+        for key, file in files.items():
+            try:
+                digests[key] = file_digest(Path(file))
+            except OSError as error:
+                raise unreadable(Path(file), error) from error
+        auxiliary = self._auxiliary()
+        return digests | ({} if auxiliary is None else dict(auxiliary.origin))
 
     def check(self) -> list[Problem]:
-        """A baseline file that is not there or is not one."""
-        if self.options.baseline == GOLD:
-            return []
+        """Files of outputs that are not there or are none; a length control without its data."""
+        named = [] if self.options.baseline == GOLD else [("baseline", self.options.baseline)]
+        named += [(f"outputs.{name}", file) for name, file in self.options.outputs.items()]
+        problems = []
+        for where, file in named:
+            try:
+                read_outputs(Path(file))
+            except RecipeError as error:
+                problems.append(Problem.of(where, error))
         try:
-            _read_outputs(Path(self.options.baseline))
-        except RecipeError as error:
-            return [Problem("baseline", error.message, error.hint)]
-        return []
+            self._auxiliary()
+        except EvalkitError as error:
+            problems.append(Problem.of("auxiliary", error))
+        return problems
 
     def check_data(
         self, open_source: Callable[[PluginRef], Source], judge: Judge | None
     ) -> list[Problem]:
-        """No prompts, prompts the baseline has no output for, or that the judge cannot judge."""
+        """No prompts, prompts that outputs are lacking for, or that the judge cannot judge."""
         try:
             prompts = _prompts(open_source(self.options.instructions))
         except EvalkitError as error:
             return [Problem.of("instructions", error)]
-        problems = []
         try:
-            self._baseline(prompts)
+            baseline = self._baseline(prompts)
         except EvalkitError as error:
-            problems.append(Problem.of("baseline", error))
+            return [Problem.of("baseline", error)]
+        problems = []
+        for name, file in self.options.outputs.items():
+            try:
+                side_of_file(Path(file), prompts)
+            except EvalkitError as error:
+                problems.append(Problem.of(f"outputs.{name}", error))
         found = judge.check_prompts(prompts) if judge else []
-        return problems + [problem._replace(where="instructions") for problem in found]
+        problems += [problem._replace(where="instructions") for problem in found]
+        if not found and judge is not None and self.options.edition == official.OFFICIAL:
+            problems += self._unofficial(prompts, baseline, judge)
+        return problems
+
+    def prefetch(self) -> list[Prefetched]:
+        """The data of the published length control, for AlpacaEval's own instructions."""
+        if self.options.auxiliary is not None or self.options.instructions != official.DATASET:
+            return []
+        repo, name = alpaca_eval_data.HUB_DATASET, alpaca_eval_data.HUB_FILE
+        found = fetch_file(HubFile(repo, name, sha256=alpaca_eval_data.HUB_SHA256))
+        return [Prefetched("dataset", repo, found.revision, name)]
+
+    def item_metrics(self, open_source: Callable[[PluginRef], Source]) -> set[str]:
+        """Preferences and lengths: a length-controlled rate is one of all items together."""
+        return {"win_rate", "avg_length"}
+
+    def items(self, open_source: Callable[[PluginRef], Source]) -> list[EvaluationItem]:
+        """Every instruction."""
+        prompts = _prompts(open_source(self.options.instructions))
+        return [EvaluationItem(one.id, self._task(), (instruction_text(one),)) for one in prompts]
+
+    def judgements(self, open_source: Callable[[PluginRef], Source]) -> list[PairRequest]:
+        """Every instruction once, with the baseline's output in place of the model's."""
+        prompts = _prompts(open_source(self.options.instructions))
+        outputs = self._baseline(prompts).outputs
+        return [PairRequest(p, output, output) for p, output in zip(prompts, outputs, strict=True)]
 
     def run(self, context: BenchmarkContext) -> ResultSet:
         """Answers every instruction, has each answer judged against the baseline's."""
@@ -140,50 +186,101 @@ class AlpacaEval(Benchmark):
         prompts = _prompts(source)
         description = dict(source.description())
         baseline = self._baseline(prompts)
-        engine, judge = context.open_engine(), context.open_judge()
-        responses = self._responses(engine, context, prompts)
-        preferences = judged(judge, prompts, responses, baseline.outputs, context)
-        edition = self.options.edition or self.options.instructions.key
-        identities = {"judge": dict(judge.identity()), "engine": dict(engine.identity())}
-        names = Names(edition, context.checkpoint.name, judge_label(identities["judge"]))
-        _write_files(context.folder, names, prompts, responses, baseline, preferences)
-        task = f"alpaca_eval_{edition}"
-        controlled = _length_controlled(preferences, responses, baseline, context.seed)
+        answers, engine = self._answers(context, prompts)
+        judge = context.open_judge()
+        identity = dict(judge.identity())
+        if self.options.edition == official.OFFICIAL:
+            for problem in self._unofficial(prompts, baseline, judge):
+                raise ScoreError(problem.message, problem.hint)
+        texts = [instruction_text(prompt) for prompt in prompts]
+        firsts = [shows_model_first(text, self.options.order_seed) for text in texts]
+        pairs = list(zip(prompts, answers.side.outputs, baseline.outputs, strict=True))
+        preferences = judged(judge, pairs, firsts, context.progress)
+        annotator = official.annotator_label(identity)
+        found = Judged(prompts, answers.side, baseline, preferences, self._edition(), annotator)
+        controlled = self._length_controlled(found, context.seed)
+        write_files(context.folder, found, controlled)
+        values = [preference.value for preference in preferences]
+        settings = self._settings(found, identity, given=not answers.ended)
+        scores = win_rate_scores(self._task(), values, answers.side.lengths, settings, controlled)
         return ResultSet(
             benchmark="alpaca_eval",
             checkpoint=context.checkpoint.name,
             checkpoint_digest=context.checkpoint.digest,
-            scores=tuple(self._scores(task, preferences, responses, baseline, controlled)),
+            scores=tuple(scores),
             provenance={
                 **common(context),
-                "protocol": "AlpacaEval pairwise, order drawn per instruction",
-                "data": {**description, **baseline.description()},
-                **identities,
-                **_fit(controlled),
+                "protocol": "AlpacaEval pairwise, order drawn per instruction as alpaca_eval does",
+                "order_seed": self.options.order_seed,
+                "data": {
+                    **description,
+                    "baseline": baseline.name,
+                    "baseline_digest": baseline.digest,
+                },
+                "judge": identity,
+                "annotator": annotator,
+                **engine,
+                **spending(judge, preferences),
+                **({} if controlled is None else controlled.description()),
                 "intervals": "95 %: Student for the win rate, bootstrap with refit for the "
                 "length-controlled one (C held)",
             },
-            samples=tuple(_samples(task, prompts, responses, baseline, preferences)),
+            samples=tuple(samples(self._task(), found, answers)),
         )
 
-    def _baseline(self, prompts: Sequence[Prompt]) -> Baseline:
+    def _edition(self) -> str:
+        if self.options.edition is None and self.options.instructions == official.DATASET:
+            return "2"
+        return self.options.edition or self.options.instructions.key
+
+    def _task(self) -> str:
+        is_official = self.options.edition == official.OFFICIAL
+        return OFFICIAL_TASK if is_official else f"alpaca_eval_{self._edition()}"
+
+    def _baseline(self, prompts: Sequence[Prompt]) -> Side:
         if self.options.baseline != GOLD:
-            return _baseline_from_file(Path(self.options.baseline), prompts)
-        without = [prompt.id for prompt in prompts if prompt.gold is None]
-        if without:
-            raise RecipeError(
-                f"{len(without)} instructions have no reference response, first {without[0]}",
-                "name a model_outputs.json as the baseline",
-            )
-        return Baseline(GOLD, tuple(str(prompt.gold) for prompt in prompts))
+            return side_of_file(Path(self.options.baseline), prompts)
+        gold = gold_side(prompts)
+        is_own = official.has_official_data(prompts, gold)
+        return gold._replace(name=official.BASELINE) if is_own else gold
+
+    def _unofficial(self, prompts: Sequence[Prompt], baseline: Side, judge: Judge) -> list[Problem]:
+        seed = self.options.order_seed
+        reason = official.departure(prompts, baseline, judge.identity(), seed)
+        hint = "leave `edition` out, or give the set a name of your own"
+        return (
+            [Problem("edition", f"this is not AlpacaEval's official test: {reason}", hint)]
+            if (reason)
+            else []
+        )
+
+    def _settings(
+        self, found: Judged, identity: Mapping[str, Any], *, given: bool
+    ) -> dict[str, Any]:
+        """What must be equal for two scores to compare."""
+        sampling = {"outputs": "given"} if given else self._sampling()._asdict()
+        settings = {"baseline": found.baseline.name, **sampling}
+        if official.has_official_data(found.prompts, found.baseline):
+            seed = self.options.order_seed
+            reason = official.departure(found.prompts, found.baseline, identity, seed)
+            settings |= {"not_comparable": reason} if reason else {}
+        return settings
 
     def _sampling(self) -> Sampling:
         options = self.options
         return Sampling(options.temperature, options.top_p, options.max_new_tokens)
 
-    def _responses(
-        self, engine: Engine, context: BenchmarkContext, prompts: Sequence[Prompt]
-    ) -> list[Response]:
+    def _answers(
+        self, context: BenchmarkContext, prompts: Sequence[Prompt]
+    ) -> tuple[Answers, dict[str, Any]]:
+        """The model's outputs, and what made them, for provenance."""
+        name = context.checkpoint.name
+        if name in self.options.outputs:
+            file = Path(self.options.outputs[name])
+            side = side_of_file(file, prompts)
+            origin = {"file": file.name, "sha256": file_digest(file), "generator": side.name}
+            return Answers(side._replace(name=name)), {"outputs": origin}
+        engine = context.open_engine()
         requests = [
             GenerationRequest(
                 prompt_token_ids(context.tokenizer, prompt.messages),
@@ -191,22 +288,39 @@ class AlpacaEval(Benchmark):
             )
             for prompt in prompts
         ]
-        answers = engine.generate(requests, self._sampling(), context.progress)
-        return [answer[0] for answer in answers]
+        made = [one for (one,) in engine.generate(requests, self._sampling(), context.progress)]
+        # Source: alpaca_eval, main.py, `evaluate_from_model`: outputs are stripped.
+        side = Side(name, tuple(response.text.strip() for response in made))
+        ended = tuple(response.finish_reason for response in made)
+        return Answers(side, ended), {"engine": dict(engine.identity())}
 
-    def _scores(
-        self,
-        task: str,
-        preferences: Sequence[Preference],
-        responses: Sequence[Response],
-        baseline: Baseline,
-        controlled: LengthControlled | None,
-    ) -> list[Score]:
-        values = [preference.value for preference in preferences]
-        lengths = [len(response.text) for response in responses]
-        settings = {"baseline": baseline.name, **self._sampling()._asdict()}
-        rate = None if controlled is None else controlled.win_rate
-        return win_rate_scores(task, values, lengths, settings, rate)
+    def _auxiliary(self) -> alpaca_eval_data.Auxiliary | None:
+        """The data of the published length control, None where there is none on this machine.
+
+        Raises:
+            RecipeError: it is damaged.
+        """
+        if self.options.auxiliary is None and self.options.instructions != official.DATASET:
+            return None
+        try:
+            return alpaca_eval_data.read(self.options.auxiliary)
+        except PrerequisiteError:
+            return None
+
+    def _length_controlled(self, found: Judged, seed: int) -> LengthControlled | None:
+        values = [preference.value for preference in found.preferences]
+        lengths, references = found.model.lengths, found.baseline.lengths
+        auxiliary = self._auxiliary()
+        try:
+            texts = [instruction_text(prompt) for prompt in found.prompts]
+            own = official.has_official_data(found.prompts, found.baseline)
+            if auxiliary is not None and own and alpaca_eval_data.in_published_order(texts):
+                return length_controlled_winrate(
+                    LengthsJudged(values, lengths, references), auxiliary, seed
+                )
+            return length_controlled_minimal(values, lengths, references, seed)
+        except ScoreError:  # too few judged items for a fit: the win rate stands alone
+            return None
 
 
 PLUGIN = AlpacaEval
@@ -217,164 +331,3 @@ def _prompts(source: Source) -> list[Prompt]:
     if not prompts:
         raise ScoreError("there are no instructions to ask")
     return prompts
-
-
-def instruction_text(prompt: Prompt) -> str:
-    """An instruction as one text, which is how AlpacaEval's files know it."""
-    return "\n\n".join(message.content for message in prompt.messages)
-
-
-def judged(
-    judge: Judge,
-    prompts: Sequence[Prompt],
-    responses: Sequence[Response],
-    references: Sequence[str],
-    context: BenchmarkContext,
-) -> list[Preference]:
-    """One preference per instruction; equal outputs are draws that no judge is asked about.
-
-    Which output is shown first is drawn from the seed and the instruction, so that a
-    judge's liking for a position cancels out and every model meets the same order.
-    """
-    firsts = [
-        derive_seed(context.seed, "order", instruction_text(prompt)) % 2 == 0 for prompt in prompts
-    ]
-    asked = [
-        index
-        for index, (response, reference) in enumerate(zip(responses, references, strict=True))
-        if response.text != reference
-    ]
-    requests = [
-        PairRequest(prompts[i], responses[i].text, references[i])
-        if firsts[i]
-        else PairRequest(prompts[i], references[i], responses[i].text)
-        for i in asked
-    ]
-    found = [Preference(DRAW, None, "equal outputs")] * len(prompts)
-    verdicts = judge.compare(requests, context.progress) if requests else []
-    for index, verdict in zip(asked, verdicts, strict=True):
-        found[index] = _preference(verdict, firsts[index])
-    return found
-
-
-def _preference(verdict: Verdict, model_first: bool) -> Preference:
-    if verdict.value is None:
-        return Preference(None, model_first, verdict.reason or "no verdict")
-    logit = verdict.value if model_first else -verdict.value
-    return Preference(1 + sigmoid(logit), model_first, verdict.reason)
-
-
-def _length_controlled(
-    preferences: Sequence[Preference],
-    responses: Sequence[Response],
-    baseline: Baseline,
-    seed: int,
-) -> LengthControlled | None:
-    values = [preference.value for preference in preferences]
-    lengths = [len(response.text) for response in responses]
-    try:
-        return length_controlled_minimal(values, lengths, [len(o) for o in baseline.outputs], seed)
-    except ScoreError:  # too few judged items for a fit: the win rate stands alone
-        return None
-
-
-def _samples(
-    task: str,
-    prompts: Sequence[Prompt],
-    responses: Sequence[Response],
-    baseline: Baseline,
-    preferences: Sequence[Preference],
-) -> list[Sample]:
-    samples = []
-    rows = zip(prompts, responses, baseline.outputs, preferences, strict=True)
-    for prompt, response, reference, preference in rows:
-        metrics = {"avg_length": float(len(response.text))}
-        if preference.value is not None and not is_missing(preference.value):
-            metrics["win_rate"] = 100 * (preference.value - 1)
-        detail = {
-            "prompt": instruction_text(prompt),
-            "response": response.text,
-            "finish_reason": response.finish_reason,
-            "baseline": reference,
-            "model_shown_first": preference.model_first,
-            "reason": preference.reason,
-        }
-        samples.append(Sample(prompt.id, task, metrics, detail))
-    return samples
-
-
-def _fit(controlled: LengthControlled | None) -> dict[str, Any]:
-    if controlled is None:
-        return {}
-    fit = {"C": controlled.C, "length_weight": controlled.length_weight, "bias": controlled.bias}
-    return {"length_controlled_minimal": fit}
-
-
-def _write_files(
-    folder: Path,
-    names: Names,
-    prompts: Sequence[Prompt],
-    responses: Sequence[Response],
-    baseline: Baseline,
-    preferences: Sequence[Preference],
-) -> None:
-    outputs, annotations = [], []
-    rows = zip(prompts, responses, baseline.outputs, preferences, strict=True)
-    for prompt, response, reference, preference in rows:
-        shared = {
-            "dataset": prompt.category or names.edition,
-            "instruction": instruction_text(prompt),
-        }
-        outputs.append({**shared, "output": response.text, "generator": names.model})
-        annotations.append(
-            {
-                **shared,
-                "output_1": reference,
-                "generator_1": baseline.name,
-                "output_2": response.text,
-                "generator_2": names.model,
-                "annotator": names.annotator,
-                "preference": preference.value,
-                # Costs and times are facts of a run, not of its result.
-                "price_per_example": None,
-                "time_per_example": None,
-                "raw_completion": None,
-            }
-        )
-    write_json(folder / OUTPUTS_FILE, outputs)
-    write_json(folder / ANNOTATIONS_FILE, annotations)
-
-
-def _baseline_from_file(file: Path, prompts: Sequence[Prompt]) -> Baseline:
-    rows = _read_outputs(file)
-    outputs = {row["instruction"]: row["output"] for row in rows}
-    texts = [instruction_text(prompt) for prompt in prompts]
-    without = [text for text in texts if text not in outputs]
-    if without:
-        raise RecipeError(
-            f"{file.name} has no output for {len(without)} instructions, first {without[0]!r:.80}",
-            "a baseline must answer every instruction",
-        )
-    names = sorted({str(row.get("generator", file.stem)) for row in rows})
-    return Baseline("+".join(names), tuple(outputs[text] for text in texts))
-
-
-def _read_outputs(file: Path) -> list[dict[str, Any]]:
-    try:
-        rows = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise _unreadable(file, error) from error
-    if not isinstance(rows, list) or not rows:
-        raise RecipeError(f"{file} holds no model outputs", _OUTPUTS_HINT)
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise RecipeError(f"{file}: row {number} is not an object", _OUTPUTS_HINT)
-        for key in ("instruction", "output"):
-            if not isinstance(row.get(key), str):
-                raise RecipeError(f"{file}: row {number} has no text '{key}'", _OUTPUTS_HINT)
-    return rows
-
-
-def _unreadable(file: Path, error: Exception) -> RecipeError:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return RecipeError(f"cannot read the baseline {file}: {reason}", _OUTPUTS_HINT)

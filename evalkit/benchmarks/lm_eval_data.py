@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import Problem, did_you_mean
+from evalkit.leaderboard import definition_names, read_definition
 from evalkit.metrics.harness import leaves_of
 from evalkit.records import Score
 
 Files = Mapping[str, str]  # of one task: split -> file
+ASKED = "asked"  # stands for a split: the one that is asked, of a task with one file alone
 # How the `datasets` library calls the reader of a file.
 READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 # Rows of the splits that prompts are made of. Source: the dataset cards of allenai/ai2_arc,
@@ -75,9 +77,38 @@ def write_definitions(
             "dataset_name": None,
             "dataset_kwargs": {"data_files": paths},
         }
+        if ASKED in files:
+            definition |= _of_one_file(_stock(entry.yaml_path), paths[ASKED])
         # JSON is YAML, and needs no quoting rules.
         (folder / f"{task}.yaml").write_text(json.dumps(definition, indent=1), "utf-8")
     return problems
+
+
+def _stock(definition: Path) -> Mapping[str, Any]:
+    """A definition with all that it includes."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    found: dict[str, Any] = load_yaml(definition, resolve_func=False)
+    return found
+
+
+def _of_one_file(stock: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """What makes a task ask the rows of one file, and draw its examples of them.
+
+    The split is called a test split whatever the standard's is: of that alone the harness leaves
+    out the row that is being asked.
+    Source: EleutherAI/lm-evaluation-harness, api/task.py, fewshot_context (release 0.4.13).
+    """
+    split = asked_split(stock)
+    found: dict[str, Any] = {"training_split": None, "validation_split": None, "test_split": split}
+    if not (stock.get("fewshot_config") or {}).get("samples"):  # else they stand in its definition
+        found["fewshot_split"] = split
+    return {**found, "dataset_kwargs": {"data_files": {split: path}}}
+
+
+def asked_split(stock: Mapping[str, Any]) -> str:
+    """The split whose rows a task asks."""
+    return str(stock.get("test_split") or stock.get("validation_split") or "test")
 
 
 def departures(
@@ -95,7 +126,10 @@ def departures(
 
 
 def labelled(
-    score: Score, departures: Mapping[str, str], groups: Mapping[str, Sequence[str]]
+    score: Score,
+    departures: Mapping[str, str],
+    groups: Mapping[str, Sequence[str]],
+    data: Mapping[str, Files],
 ) -> Score:
     """With what sets it apart from the standard test of its task, or of any task of its group.
 
@@ -103,10 +137,29 @@ def labelled(
     """
     leaves = leaves_of(score.task, groups)
     reasons = dict.fromkeys(departures.get(leaf, departures.get("*", "")) for leaf in leaves)
-    reason = "; ".join(reason for reason in reasons if reason)
+    if score.settings.get("few_shot") and any(ASKED in data.get(leaf, ()) for leaf in leaves):
+        reasons["its examples are other items of those that are asked"] = None
+    reason = "; ".join(reason for reason in (*reasons, _other_shots(score)) if reason)
     if not reason:
         return score
     return replace(score, settings={**score.settings, "not_comparable": reason})
+
+
+def _other_shots(score: Score) -> str:
+    """That the leaderboards which show this task show it with other examples than it was asked."""
+    asked = score.settings.get("few_shot")
+    standard = {
+        int(column.settings["few_shot"])
+        for name in definition_names()
+        for column in read_definition(name).columns
+        if column.benchmark == "lm_eval_tasks"
+        and column.covers(score.task)
+        and "few_shot" in column.settings
+    }
+    if asked is None or not standard or asked in standard:
+        return ""
+    usual = " or ".join(map(str, sorted(standard)))
+    return f"asked with {asked} examples, the standard's are {usual}"
 
 
 def _cut(limit: float) -> str:

@@ -15,6 +15,7 @@ from lm_eval.api.metrics import pooled_sample_stderr, unweighted_mean_stderr
 
 from evalkit.benchmarks.provenance import measured
 from evalkit.errors import ScoreError
+from evalkit.metrics.combined import Z95
 from evalkit.metrics.harness import (
     Measure,
     few_shot_of,
@@ -159,7 +160,7 @@ def _group_score(
     value = float(results["results"][measure.task][measure.key])
     value *= 100 if scale == "percent" else 1
     stderr = _group_stderr(value, parts)
-    reach = None if stderr is None else 1.959963984540054 * stderr
+    reach = None if stderr is None else Z95 * stderr
     interval = Interval(
         value,
         stderr,

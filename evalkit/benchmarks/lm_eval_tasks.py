@@ -4,29 +4,34 @@ Prompts, few-shot examples, filters and metrics are the harness's; log-likelihoo
 and responses come from our scorer and engine.
 """
 
-import contextlib
-import hashlib
 import importlib.util
-import logging
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, ValidationInfo, field_validator
-
-from evalkit.benchmarks import lm_eval_data
+from evalkit.benchmarks import lm_eval_data, lm_eval_folder
+from evalkit.benchmarks.lm_eval_options import LmEvalOptions
+from evalkit.benchmarks.lm_eval_quiet import quiet
 from evalkit.benchmarks.provenance import common, versions
 from evalkit.errors import EvalkitError, Problem, ScoreError, did_you_mean, missing_extra
 from evalkit.loading import file_digest
 from evalkit.records import ResultSet
-from evalkit.roles import Benchmark, BenchmarkContext, Judge, Options, PluginRef, Source
-from evalkit.yaml_file import syntax_fault
+from evalkit.roles import (
+    Benchmark,
+    BenchmarkContext,
+    EvaluationItem,
+    Judge,
+    PluginRef,
+    Prefetched,
+    Source,
+)
 
 RESULTS_FILE = "lm_eval_results.json"
-_DECLARATION = re.compile(r"^(?:task|group|tag): *[\"']?([\w.-]+)[\"']?\s*$", re.MULTILINE)
+_DATASET_PATH = re.compile(r"^dataset_path: *[\"']?([^\s\"'#]+)", re.MULTILINE)
+_INCLUDE = re.compile(r"^include: *[\"']?([^\s\"'#]+)", re.MULTILINE)
 # The harness's own defaults: other seeds would draw other few-shot examples.
 SEEDS = {
     "random_seed": 0,
@@ -36,56 +41,19 @@ SEEDS = {
 }
 
 
-class LmEvalOptions(Options):
-    """Which tasks, and how their prompts are made.
-
-    tasks: names of tasks, groups or tags, as `lm-eval ls tasks` lists them.
-    num_fewshot: for all tasks, or by task, group or tag; others keep their own default.
-    include_path: a folder of task definitions beside the harness's own, or
-        `pocket` for the packaged ones.
-    data: files instead of a task's dataset, by task and split, the task's template unchanged:
-        {gsm8k: {train: train.jsonl, test: test.jsonl}}.
-    limit: only the first so many documents of each task (a fraction below 1).
-    apply_chat_template: ask as a chat. fewshot_as_multiturn: then each shot is a turn of it.
-    """
-
-    tasks: tuple[str, ...] = Field(min_length=1)
-    num_fewshot: int | dict[str, int] | None = None
-    limit: int | float | None = Field(default=None, gt=0)
-    include_path: str | None = None
-    data: dict[str, dict[str, str]] = Field(default_factory=dict)
-    apply_chat_template: bool = False
-    fewshot_as_multiturn: bool = True
-
-    @field_validator("num_fewshot", mode="before")
-    @classmethod
-    def _shots_of_known_tasks(cls, value: Any, info: ValidationInfo) -> Any:
-        by_task = value if isinstance(value, Mapping) else {}
-        numbers = [*by_task.values()] if isinstance(value, Mapping) else [value]
-        if value is not None and not all(type(n) is int and n >= 0 for n in numbers):
-            raise ValueError(
-                "neither a number from 0 nor one for each task: give 5, or {gsm8k: 5}, say"
-            )
-        unlisted = sorted(set(by_task) - set(info.data.get("tasks", by_task)))
-        if unlisted:
-            hint = did_you_mean(unlisted[0], info.data["tasks"])
-            raise ValueError(f"'{unlisted[0]}' is not among the tasks: {hint}")
-        return value
-
-
 class LmEvalTasks(Benchmark):
     """Any task the harness knows, or that a folder of task definitions adds."""
 
     label = "lm-evaluation-harness"
     needs: ClassVar[frozenset[str]] = frozenset({"scorer", "engine"})
     requires: ClassVar[tuple[tuple[str, str], ...]] = (("lm_eval", "eval"), ("datasets", "eval"))
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     Options = LmEvalOptions
 
     def data_digests(self) -> Mapping[str, str]:
         """Of the folder of task definitions, helpers included; of each file of local data."""
         folder = self._folder()
-        found = {} if folder is None else {"include_path": _folder_digest(folder)}
+        found = {} if folder is None else {"include_path": lm_eval_folder.digest_of(folder)}
         for task, files in self.options.data.items():
             found |= {f"data.{task}.{split}": file_digest(Path(f)) for split, f in files.items()}
         return found
@@ -96,22 +64,41 @@ class LmEvalTasks(Benchmark):
         if folder is not None and not folder.is_dir():
             hint = "give a folder with YAML files of tasks, or leave include_path out"
             return [Problem("include_path", f"there is no folder {folder}", hint)]
-        if folder is not None and (damaged := _damaged(folder)):
+        if folder is not None and (damaged := lm_eval_folder.damaged(folder)):
             return damaged
         wrong = lm_eval_data.problems_of(self.options.data)
         if wrong:
             return wrong
-        if folder is not None and set(self.options.tasks) <= _declared(folder):
+        if folder is not None and set(self.options.tasks) <= lm_eval_folder.declared(folder):
             return []  # without importing the harness, which takes seconds
         if any(importlib.util.find_spec(package) is None for package, _ in self.requires):
             return []  # nothing can be asked of it; `requires` has it reported
-        with _quiet():
+        with quiet():
             known = self._task_manager().all_tasks
         return [
             Problem("tasks", f"the harness knows no task '{task}'", _near(task, known))
             for task in self.options.tasks
             if task not in known
         ]
+
+    def item_metrics(self, open_source: Callable[[PluginRef], Source]) -> set[str] | None:
+        """Those that the tasks' definitions name."""
+        if importlib.util.find_spec("lm_eval") is None:
+            return None
+        from evalkit.benchmarks.lm_eval_metrics import metric_names
+
+        with quiet():
+            return metric_names(self.options.tasks, self._task_manager().task_index)
+
+    def items(self, open_source: Callable[[PluginRef], Source]) -> list[EvaluationItem]:
+        """Every document of every task, as it is asked without examples."""
+        if importlib.util.find_spec("lm_eval") is None:
+            raise missing_extra("lm_eval", "eval")
+        from evalkit.benchmarks.lm_eval_items import items_of
+
+        with tempfile.TemporaryDirectory() as definitions, quiet():
+            loaded = self._loader(Path(definitions)).load(self.options.tasks)
+            return list(items_of(loaded["tasks"], self.options.limit))
 
     def check_tokenizer(self, tokenizer: Any) -> list[Problem]:
         """A chat template is asked for, and there is none."""
@@ -123,12 +110,52 @@ class LmEvalTasks(Benchmark):
     def check_data(
         self, open_source: Callable[[PluginRef], Source], judge: Judge | None
     ) -> list[Problem]:
-        """Local data that a task's own template cannot make its first prompt of."""
-        if not self.options.data:
+        """Local data that a template cannot make its first prompt of; datasets out of reach."""
+        wrong = self._local_data_problems() if self.options.data else []
+        if wrong or not self._reads_hub():
+            return wrong
+        from evalkit.benchmarks.lm_eval_datasets import problems_of
+
+        with quiet():
+            return problems_of(self._hub_datasets())
+
+    def prefetch(self) -> list[Prefetched]:
+        """The datasets of all tasks, as the harness itself loads them."""
+        if importlib.util.find_spec("lm_eval") is None:
+            raise missing_extra("lm_eval", "eval")
+        if not self._reads_hub():
             return []
+        from evalkit.benchmarks.lm_eval_datasets import brought
+
+        with tempfile.TemporaryDirectory() as definitions, quiet():
+            loaded = self._loader(Path(definitions)).load(self.options.tasks)
+            return brought(loaded["tasks"], self._hub_datasets())
+
+    def _reads_hub(self) -> bool:
+        """Whether a task may read the Hub; found out without the harness, which takes seconds."""
+        folder = self._folder()
+        if folder is None or not set(self.options.tasks) <= lm_eval_folder.declared(folder):
+            return True
+        texts = {file: file.read_text("utf-8") for file in folder.rglob("*.yaml")}
+        paths = {path for text in texts.values() for path in _DATASET_PATH.findall(text)}
+        taken_in = {(file.parent / one).resolve()
+                    for file, text in texts.items() for one in _INCLUDE.findall(text)}  # fmt: skip
+        own = {file.resolve() for file in texts}
+        return not (taken_in <= own and paths <= set(lm_eval_data.READERS.values()))
+
+    def _hub_datasets(self) -> Any:
+        """The datasets of all tasks but those that local data stands for."""
+        from evalkit.benchmarks.lm_eval_datasets import datasets_of
+
+        found = datasets_of(self._task_manager().task_index, self.options.tasks)
+        kept = {one: [task for task in tasks if task not in self.options.data]
+                for one, tasks in found.items()}  # fmt: skip
+        return {one: tasks for one, tasks in kept.items() if tasks}
+
+    def _local_data_problems(self) -> list[Problem]:
         from evalkit.benchmarks.lm_eval_loading import TaskLoader, try_first_prompt
 
-        with tempfile.TemporaryDirectory() as folder, _quiet():
+        with tempfile.TemporaryDirectory() as folder, quiet():
             known = _full_task_manager(self._folder()).task_index
             wrong = lm_eval_data.write_definitions(self.options.data, known, Path(folder))
             if wrong:
@@ -143,8 +170,7 @@ class LmEvalTasks(Benchmark):
 
     def run(self, context: BenchmarkContext) -> ResultSet:
         """Measures the checkpoint on all tasks in one pass of the harness."""
-        if importlib.util.find_spec("lm_eval") is None:
-            raise missing_extra("lm_eval", "eval")
+        require_harness()
         from evalkit.benchmarks import lm_eval_results
 
         if self.options.apply_chat_template and not context.tokenizer.chat_template:
@@ -152,7 +178,7 @@ class LmEvalTasks(Benchmark):
                 f"{context.checkpoint.name} has no chat template to apply",
                 "set apply_chat_template: false",
             )
-        with tempfile.TemporaryDirectory() as definitions, _quiet():
+        with tempfile.TemporaryDirectory() as definitions, quiet():
             results, rows = self._evaluate(context, Path(definitions))
             # While the definitions are there: it knows a path by what is at it.
             raw = lm_eval_results.portable(
@@ -171,7 +197,10 @@ class LmEvalTasks(Benchmark):
             benchmark="lm_eval_tasks",
             checkpoint=context.checkpoint.name,
             checkpoint_digest=context.checkpoint.digest,
-            scores=tuple(lm_eval_data.labelled(score, departures, groups) for score in scores),
+            scores=tuple(
+                lm_eval_data.labelled(score, departures, groups, self.options.data)
+                for score in scores
+            ),
             provenance={
                 **self._provenance(context, raw),
                 "data": lm_eval_results.task_digests(results, ("doc_hash", "target_hash")),
@@ -185,15 +214,9 @@ class LmEvalTasks(Benchmark):
         """The harness's results; and the rows of every split of local data, by task."""
         import lm_eval
 
-        from evalkit.benchmarks.lm_eval_loading import TaskLoader
-
         model = self._model(context)
         shots = self.options.num_fewshot
-        by_task = shots if isinstance(shots, dict) else {}
-        if self.options.data:
-            known = _full_task_manager(self._folder()).task_index
-            lm_eval_data.write_definitions(self.options.data, known, definitions)
-        loader = TaskLoader(self._task_manager(definitions, set(self.options.tasks)), by_task)
+        loader = self._loader(definitions)
         results: dict[str, Any] = lm_eval.simple_evaluate(
             model=model,
             tasks=list(self.options.tasks),
@@ -208,22 +231,32 @@ class LmEvalTasks(Benchmark):
         )
         return results, {task: loader.rows[task] for task in self.options.data}
 
+    def _loader(self, definitions: Path) -> Any:
+        """What loads the tasks; definitions: an empty folder, kept until they are loaded."""
+        from evalkit.benchmarks.lm_eval_loading import TaskLoader
+
+        shots = self.options.num_fewshot
+        by_task = shots if isinstance(shots, dict) else {}
+        if self.options.data:
+            known = _full_task_manager(self._folder()).task_index
+            lm_eval_data.write_definitions(self.options.data, known, definitions)
+        return TaskLoader(self._task_manager(definitions, set(self.options.tasks)), by_task)
+
     def _model(self, context: BenchmarkContext) -> Any:
         from lm_eval.models.utils import resolve_max_length
         from transformers import AutoConfig
 
-        from evalkit.benchmarks.lm_eval_model import ScoringLM
+        from evalkit.benchmarks.lm_eval_model import Answering, HarnessModel
 
         checkpoint = context.checkpoint
         config = AutoConfig.from_pretrained(checkpoint.path, revision=checkpoint.revision)
-        return ScoringLM(
+        limit = resolve_max_length(config, context.tokenizer)
+        return HarnessModel(
             context.tokenizer,
+            Answering(checkpoint.name, limit, context.seed),
             open_scorer=context.open_scorer,
             open_engine=context.open_engine,
-            max_length=resolve_max_length(config, context.tokenizer),
             progress=context.progress,
-            seed=context.seed,
-            name=checkpoint.name,
         )
 
     def _task_manager(self, definitions: Path | None = None, tasks: set[str] | None = None) -> Any:
@@ -280,30 +313,19 @@ class LmEvalTasks(Benchmark):
 PLUGIN = LmEvalTasks
 
 
-def _folder_digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = file.relative_to(folder)
-        # Importing a helper leaves its compiled form beside it.
-        if "__pycache__" not in name.parts and not any(p.startswith(".") for p in name.parts):
-            digest.update(f"{name.as_posix()}\0{file_digest(file)}\n".encode())
-    return digest.hexdigest()
+def require_harness() -> None:
+    """Raises PrerequisiteError where lm_eval is not installed."""
+    if importlib.util.find_spec("lm_eval") is None:
+        raise missing_extra("lm_eval", "eval")
 
 
-def _damaged(folder: Path) -> list[Problem]:
-    """Task files that are no YAML: the harness would only not know their tasks."""
-    faults = ((file, syntax_fault(file)) for file in sorted(folder.rglob("*.yaml")))
-    hint = "mend it, or move it elsewhere"
-    return [Problem("include_path", fault, hint) for _, fault in faults if fault]
+def __getattr__(name: str) -> Any:
+    """`ScoringLM`, whose file needs lm_eval and torch, on first use."""
+    if name != "ScoringLM":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from evalkit.benchmarks.lm_eval_scoring import ScoringLM
 
-
-def _declared(folder: Path) -> set[str]:
-    """Names of tasks, groups and tags that the definitions in a folder begin a line with."""
-    return {
-        name
-        for file in folder.rglob("*.yaml")
-        for name in _DECLARATION.findall(file.read_text("utf-8"))
-    }
+    return ScoringLM
 
 
 @cache
@@ -320,34 +342,3 @@ def _near(task: str, known: list[str]) -> str:
         return hint
     # The harness knows thousands: name the nearest only.
     return hint.split("   (known:")[0] if "did you" in hint else "`lm-eval ls tasks` lists them"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The harness without its log lines, progress bars and its slow survey of the machine."""
-    import datasets
-    import lm_eval.api.task
-    import lm_eval.evaluator
-
-    logger, bars = logging.getLogger("lm_eval"), datasets.are_progress_bars_disabled()
-    level, tqdm = logger.level, lm_eval.api.task.tqdm
-    survey = lm_eval.evaluator.add_env_info
-    git_hash = lm_eval.evaluator.get_git_commit_hash
-    logger.setLevel(logging.ERROR)
-    datasets.disable_progress_bars()
-    lm_eval.api.task.tqdm = partial(tqdm, disable=True)
-    # It would be the commit of whatever folder the user stands in.
-    lm_eval.evaluator.get_git_commit_hash = lambda: None
-    # It asks pip and the drivers for two seconds; its answer is of the machine, and dropped.
-    lm_eval.evaluator.add_env_info = lambda storage: storage.update(
-        {f"{name}_version": number for name, number in versions("lm_eval", "transformers").items()}
-    )
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        lm_eval.api.task.tqdm = tqdm
-        lm_eval.evaluator.add_env_info = survey
-        lm_eval.evaluator.get_git_commit_hash = git_hash
-        if not bars:
-            datasets.enable_progress_bars()

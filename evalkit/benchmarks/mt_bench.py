@@ -1,100 +1,131 @@
-"""MT-Bench: a judge rates both answers of two-turn conversations from 1 to 10.
+"""MT-Bench: a judge rates both answers of two-turn conversations, or compares them with others'.
 
-The protocol of FastChat's llm_judge in single-answer mode, for any questions and
-judge; its files are written in FastChat's own format.
+The protocol of FastChat's llm_judge, for any questions and judge; its files are written in
+FastChat's own formats.
 """
 
-from collections import defaultdict
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from evalkit.benchmarks.mt_bench_ratings import write_files
-from evalkit.benchmarks.mt_bench_references import with_references
+from evalkit.benchmarks.mt_bench_answers import converse, temperature
+from evalkit.benchmarks.mt_bench_files import DataFolder
+from evalkit.benchmarks.mt_bench_pairs import (
+    Given,
+    match_samples,
+    meetings,
+    opponents_files,
+    pairings,
+    play,
+    read_opponents,
+)
+from evalkit.benchmarks.mt_bench_single import rate, rating_requests, rating_samples
 from evalkit.benchmarks.provenance import common, judge_label
-from evalkit.errors import EvalkitError, Problem, ScoreError
-from evalkit.fingerprint import derive_seed
+from evalkit.chat_client.usage import BYTES_PER_TOKEN
+from evalkit.errors import EvalkitError, Problem, RecipeError, ScoreError
+from evalkit.fastchat.answers import with_references
+from evalkit.fastchat.place import SPACE, SpaceData, open_data
 from evalkit.loading import file_digest
-from evalkit.metrics.ratings import Rating, rating_scores
-from evalkit.records import Message, Question, Response, ResultSet, Sample, Score
-from evalkit.rendering import prompt_token_ids
+from evalkit.metrics.matches import Match, match_scores, match_summary, players
+from evalkit.metrics.ratings import rating_scores
+from evalkit.records import Question, ResultSet, Sample, Score
 from evalkit.roles import (
     Benchmark,
     BenchmarkContext,
-    Engine,
-    GenerationRequest,
+    EvaluationItem,
     Judge,
     Options,
     PluginRef,
-    RatingRequest,
-    Sampling,
+    Prefetched,
     Source,
 )
 
+OWN = "mt_bench"  # the source of MT-Bench's own questions
+_ALL = frozenset(map(str, range(81, 161)))  # their ids
 WHERE_TO_GET = (
     "download reference_answer/gpt-4.jsonl of FastChat, which its package leaves out, from https://"
     "github.com/lm-sys/FastChat/tree/main/fastchat/llm_judge/data/mt_bench, and name it there"
 )
-# Source: lm-sys/FastChat, fastchat/llm_judge/common.py (release 0.2.36).
-TEMPERATURES = {
-    "writing": 0.7,
-    "roleplay": 0.7,
-    "extraction": 0.0,
-    "math": 0.0,
-    "coding": 0.0,
-    "reasoning": 0.0,
-    "stem": 0.1,
-    "humanities": 0.1,
-}
 
 
 class MtBenchOptions(Options):
-    """What is asked, and how long an answer may be.
+    """What is asked, how long an answer may be, and how answers are graded.
 
-    questions: a source that has multi-turn questions.
+    questions: a source that has multi-turn questions; default MT-Bench's own.
     reference_answers: a file in FastChat's format (reference_answer/gpt-4.jsonl), for questions
-        that a judge rates against a reference and that do not bring their own.
+        that a judge grades against a reference and that do not bring their own.
+    grading: `single` rates every answer, `pairwise` compares it with those of opponents.
+    opponents: of pairwise grading: files of answers in FastChat's format, folders of them, or
+        models whose answers lie beside MT-Bench's own questions.
+    all_pairs: has the opponents compared with each other, too.
     max_new_tokens: where an answer is cut.
     edition: the label of the question set in task names; default the source's name.
     """
 
-    questions: PluginRef
+    questions: PluginRef = PluginRef(name=OWN)
     reference_answers: Path | None = Field(default=None, exclude=True)  # its digest decides
+    grading: Literal["single", "pairwise", "both"] = "single"
+    # Source: lm-sys/FastChat, gen_judgment.py (release 0.2.36): its default baseline.
+    opponents: tuple[str, ...] = Field(default=("gpt-3.5-turbo",), min_length=1, exclude=True)
+    all_pairs: bool = False
     max_new_tokens: int = Field(default=1024, gt=0)
     edition: str | None = None
 
 
 class MtBench(Benchmark):
-    """Mean rating over both turns, per turn and per category."""
+    """Mean rating over both turns, per turn and per category; win rates against opponents."""
 
     label = "MT-Bench"
     needs: ClassVar[frozenset[str]] = frozenset({"engine", "judge"})
-    version: ClassVar[int] = 2
-    Options = MtBenchOptions
+    version: ClassVar[int] = 3
+    Options: ClassVar[type[Options]] = MtBenchOptions
+    options: MtBenchOptions
 
     def sources(self) -> list[PluginRef]:
         """The question set."""
         return [self.options.questions]
 
     def data_digests(self) -> Mapping[str, str]:
-        """The reference answers'."""
+        """The reference answers', and the opponents'."""
         file = self.options.reference_answers
         there = file is not None and file.is_file()
-        return {"reference_answers": file_digest(file)} if there else {}
+        digests = {"reference_answers": file_digest(file)} if file is not None and there else {}
+        if self._is_pairwise:
+            files = self._opponents().items()
+            digests |= {f"opponent {model}": file_digest(answers) for model, answers in files}
+        return digests
+
+    def prefetch(self) -> list[Prefetched]:
+        """The answers of opponents, where they are on the Hub."""
+        place = open_data(*self._data())
+        if not self._is_pairwise or not isinstance(place, SpaceData):
+            return []
+        self._opponents()
+        names = [name for name in self.options.opponents if not Path(name).exists()]
+        return [place.prefetch([f"model_answer/{name}.jsonl" for name in names])] if names else []
 
     def check(self) -> list[Problem]:
-        """A file of reference answers that is not there."""
+        """Files of reference answers or opponents that are not there."""
+        problems = []
         file = self.options.reference_answers
-        if file is None or file.is_file():
-            return []
-        return [Problem("reference_answers", f"there is no file {file}", WHERE_TO_GET, True)]
+        if file is not None and not file.is_file():
+            missing = f"there is no file {file}"
+            problems.append(Problem("reference_answers", missing, WHERE_TO_GET, True))
+        if self._is_pairwise:
+            try:
+                self._opponents()
+            except EvalkitError as error:
+                problems.append(Problem.of("opponents", error))
+        return problems
 
     def check_data(
         self, open_source: Callable[[PluginRef], Source], judge: Judge | None
     ) -> list[Problem]:
-        """A source without questions, and questions that the judge cannot rate answers to."""
+        """No questions, ones that the judge cannot grade answers to, or that lack opponents'."""
         try:
             questions = _questions(open_source(self.options.questions))
         except EvalkitError as error:
@@ -103,62 +134,185 @@ class MtBench(Benchmark):
             questions = self._referenced(questions)
         except EvalkitError as error:
             return [Problem.of("reference_answers", error)]
-        found = judge.check_questions(questions) if judge else []
-        return [problem._replace(where="questions") for problem in found]
+        found = []
+        if self._is_pairwise:
+            try:
+                read_opponents(self._opponents(), questions)
+            except EvalkitError as error:
+                found.append(Problem.of("opponents", error))
+        if judge is not None:
+            found += [p._replace(where="questions") for p in self._judge_problems(judge, questions)]
+        return found
+
+    def item_metrics(self, open_source: Callable[[PluginRef], Source]) -> set[str]:
+        """The ratings' average, also by turn and category, and what matches were worth."""
+        found = {"win_rate_adjusted"} if self._is_pairwise else set()
+        if self.options.grading == "pairwise":
+            return found
+        questions = _questions(open_source(self.options.questions))
+        turns = max(len(question.turns) for question in questions)
+        found |= {"average", *(f"turn_{turn}" for turn in range(1, turns + 1))}
+        return found | {f"category_{one.category}" for one in questions if one.category}
+
+    def items(self, open_source: Callable[[PluginRef], Source]) -> list[EvaluationItem] | None:
+        """Every question, with all its turns: a second one alone may be a few common words."""
+        questions = _questions(open_source(self.options.questions))
+        task = self._task(questions)
+        return [
+            EvaluationItem(one.id, task, ("\n\n".join(turn.content for turn in one.turns),))
+            for one in questions
+        ]
+
+    def judgements(self, open_source: Callable[[PluginRef], Source]) -> list[Any]:
+        """Every turn, opponents' answers in place of the model's, or ones as long as may be."""
+        questions = self._referenced(_questions(open_source(self.options.questions)))
+        asked: list[Any] = []
+        if self.options.grading != "pairwise":
+            longest = "x" * round(self.options.max_new_tokens * BYTES_PER_TOKEN)
+            asked += rating_requests(questions, [(longest,) * len(q.turns) for q in questions])
+        if self._is_pairwise:
+            others = read_opponents(self._opponents(), questions)
+            given = {"": next(iter(others.values())), **others}
+            pairs = pairings("", list(others), every=self.options.all_pairs)
+            asked += [game for one in meetings(questions, given, pairs) for game in one.games()]
+        return asked
 
     def run(self, context: BenchmarkContext) -> ResultSet:
-        """Holds every conversation, then has every answer rated with what came before it."""
+        """Holds every conversation, then has every answer judged with what came before it."""
         source = context.open_source(self.options.questions)
         questions = self._referenced(_questions(source))
-        description = dict(source.description())
+        data = dict(source.description())
+        name, task = context.checkpoint.name, self._task(questions)
+        others = self._others(name, questions)
         engine, judge = context.open_engine(), context.open_judge()
         conversations = converse(engine, questions, self.options.max_new_tokens, context)
         answers = [tuple(response.text for response in turns) for turns in conversations]
-        ratings = rate(judge, questions, answers, context)
-        if all(rating.score is None for rating in ratings):
-            reason = next((r.judgment for r in ratings if r.judgment), "no reason given")
-            raise ScoreError(f"the judge rated no answer: {reason}", "look at the judge")
-        identities = {"judge": dict(judge.identity()), "engine": dict(engine.identity())}
-        write_files(
-            context.folder,
-            context.checkpoint.name,
-            judge_label(identities["judge"]),
-            questions,
-            answers,
-            ratings,
-        )
-        edition = self.options.edition or self.options.questions.key
-        task = f"mt_bench_{edition}"
+        given: Given = {name: answers, **others}
+        label, prompts = judge_label(judge.identity()), judge.prompts_file()
+        folder = DataFolder(context.folder, questions, given, label, prompts)
+        folder.write_asked()
+        scores: list[Score] = []
+        samples: list[Sample] = []
+        if self.options.grading != "pairwise":
+            ratings = rate(judge, questions, answers, context.progress)
+            folder.write_ratings(name, ratings)
+            scores += rating_scores(task, ratings, self._settings(questions))
+            samples += rating_samples(task, questions, conversations, ratings)
+        matches: list[Match] = []
+        if self._is_pairwise:
+            pairs = pairings(name, list(others), every=self.options.all_pairs)
+            matches = play(judge, questions, given, pairs, context.progress)
+            folder.write_matches(matches)
+            scores += self._match_scores(task, questions, matches, name)
+            samples += match_samples(f"{task}_pairwise", questions, matches, name)
         return ResultSet(
             benchmark="mt_bench",
-            checkpoint=context.checkpoint.name,
+            checkpoint=name,
             checkpoint_digest=context.checkpoint.digest,
-            scores=tuple(self._scores(task, questions, ratings)),
+            scores=tuple(scores),
             provenance={
                 **common(context),
-                "protocol": "MT-Bench single-answer grading",
-                "data": description,
-                **identities,
-                "intervals": "95 %: Student over questions, both turns of one taken together",
+                "protocol": self._protocol(),
+                "data": data,
+                "judge": dict(judge.identity()),
+                "engine": dict(engine.identity()),
+                "intervals": "95 %: Student over questions, all judgements of one taken together",
+                **self._standings(matches),
             },
-            samples=tuple(_samples(task, questions, conversations, ratings)),
+            samples=tuple(samples),
         )
+
+    @property
+    def _is_pairwise(self) -> bool:
+        return self.options.grading != "single"
 
     def _referenced(self, questions: list[Question]) -> list[Question]:
         file = self.options.reference_answers
         return questions if file is None else with_references(questions, file)
 
-    def _scores(
-        self, task: str, questions: Sequence[Question], ratings: Sequence[Rating]
-    ) -> list[Score]:
-        settings = {
+    def _opponents(self) -> dict[str, Path]:
+        return opponents_files(self.options.opponents, *self._data())
+
+    def _data(self) -> tuple[str, str]:
+        """Where MT-Bench's own questions come from, and at which revision."""
+        source = self.options.questions
+        given = source.options if source.key == OWN else {}
+        return str(given.get("data", SPACE)), str(given.get("revision", "main"))
+
+    def _others(self, name: str, questions: Sequence[Question]) -> Given:
+        if not self._is_pairwise:
+            return {}
+        files = self._opponents()
+        if name in files:
+            raise RecipeError(
+                f"an opponent is called {name}, as the measured model is: {files[name]}",
+                "a file of answers is named after its model: give it another name",
+            )
+        return read_opponents(files, questions)
+
+    def _judge_problems(self, judge: Judge, questions: Sequence[Question]) -> list[Problem]:
+        rating = [] if self.options.grading == "pairwise" else judge.check_questions(questions)
+        games = judge.check_games(questions) if self._is_pairwise else []
+        return rating + [problem for problem in games if problem not in rating]
+
+    def _task(self, questions: Sequence[Question]) -> str:
+        """MT-Bench's own name only where all of its questions are asked, and no others."""
+        edition = self.options.edition or self.options.questions.key
+        if edition != OWN:
+            return f"mt_bench_{edition}"
+        return "mt_bench" if {question.id for question in questions} == _ALL else "mt_bench_part"
+
+    def _settings(self, questions: Sequence[Question]) -> dict[str, Any]:
+        return {
             "max_new_tokens": self.options.max_new_tokens,
             "temperatures": {
                 category: temperature(category)
                 for category in sorted({question.category for question in questions})
             },
         }
-        return rating_scores(task, ratings, settings)
+
+    def _match_scores(
+        self, task: str, questions: Sequence[Question], matches: Sequence[Match], name: str
+    ) -> list[Score]:
+        """Over all opponents, and against each where there are several."""
+        opponents = list(self._opponents())
+        settings = {**self._settings(questions), "opponents": opponents}
+        scores = match_scores(f"{task}_pairwise", matches, name, settings)
+        if len(opponents) > 1:
+            for opponent in opponents:
+                own = [m for m in matches if {m.model_1, m.model_2} == {name, opponent}]
+                each = {**settings, "opponents": [opponent]}
+                scores += match_scores(f"{task}_pairwise_{opponent}", own, name, each)
+        if not scores:
+            raise ScoreError(f"no match of {name} was decided", "look at the judge")
+        return scores
+
+    def _protocol(self) -> str:
+        graded = {
+            "single": "single-answer grading",
+            "pairwise": "pairwise grading in both orders",
+            "both": "single-answer grading, and pairwise grading in both orders",
+        }
+        return f"MT-Bench {graded[self.options.grading]}"
+
+    def _standings(self, matches: Sequence[Match]) -> dict[str, Any]:
+        """Everybody's win rates, where everybody met everybody."""
+        if not self.options.all_pairs or not matches:
+            return {}
+        found = {model: match_summary(matches, model) for model in players(matches)}
+        return {
+            "all_pairs": {
+                model: {
+                    "win_rate_adjusted": summary.win_rate_adjusted.value,
+                    "wins": summary.wins,
+                    "losses": summary.losses,
+                    "ties": summary.ties,
+                    "missing": summary.missing,
+                }
+                for model, summary in found.items()
+                if summary is not None
+            }
+        }
 
 
 PLUGIN = MtBench
@@ -169,98 +323,3 @@ def _questions(source: Source) -> list[Question]:
     if not questions:
         raise ScoreError("there are no questions to ask")
     return questions
-
-
-def temperature(category: str) -> float:
-    """The published sampling temperature of a category; greedy for those MT-Bench does not have."""
-    return TEMPERATURES.get(category, 0.0)
-
-
-def converse(
-    engine: Engine,
-    questions: Sequence[Question],
-    max_new_tokens: int,
-    context: BenchmarkContext,
-) -> list[list[Response]]:
-    """The model's answers to every turn, all questions of one temperature at a time."""
-    held: list[list[Response]] = [[] for _ in questions]
-    groups: dict[float, list[int]] = defaultdict(list)
-    for index, question in enumerate(questions):
-        groups[temperature(question.category)].append(index)
-    for turn in range(max(len(question.turns) for question in questions)):
-        for degrees, members in groups.items():
-            indices = [i for i in members if turn < len(questions[i].turns)]
-            requests = [
-                GenerationRequest(
-                    prompt_token_ids(context.tokenizer, _messages(questions[i], held[i])),
-                    seed=derive_seed(context.seed, "mt_bench", questions[i].id, turn),
-                )
-                for i in indices
-            ]
-            sampling = Sampling(degrees, 1.0, max_new_tokens)
-            answers = engine.generate(requests, sampling, context.progress) if requests else []
-            for i, answer in zip(indices, answers, strict=True):
-                held[i].append(answer[0])
-    return held
-
-
-def rate(
-    judge: Judge,
-    questions: Sequence[Question],
-    answers: Sequence[tuple[str, ...]],
-    context: BenchmarkContext,
-) -> list[Rating]:
-    """One rating of every answer, the judge seeing the conversation up to it."""
-    asked = [
-        (question, turn, RatingRequest(question, given[:turn]))
-        for question, given in zip(questions, answers, strict=True)
-        for turn in range(1, len(given) + 1)
-    ]
-    verdicts = judge.rate([item[2] for item in asked], context.progress)
-    return [
-        Rating(question.id, question.category, turn, verdict.value, verdict.reason)
-        for (question, turn, _), verdict in zip(asked, verdicts, strict=True)
-    ]
-
-
-def _messages(question: Question, answers: Sequence[Response]) -> list[Message]:
-    messages = []
-    for turn, answer in zip(question.turns, answers, strict=False):
-        messages += [Message("user", turn.content), Message("assistant", answer.text)]
-    return [*messages, Message("user", question.turns[len(answers)].content)]
-
-
-def _samples(
-    task: str,
-    questions: Sequence[Question],
-    conversations: Sequence[Sequence[Response]],
-    ratings: Sequence[Rating],
-) -> list[Sample]:
-    by_question: dict[str, list[Rating]] = defaultdict(list)
-    for rating in ratings:
-        by_question[rating.question_id].append(rating)
-    return [
-        Sample(
-            question.id,
-            task,
-            _metrics(question, by_question[question.id]),
-            {
-                "turns": [turn.content for turn in question.turns],
-                "answers": [response.text for response in responses],
-                "finish_reasons": [response.finish_reason for response in responses],
-                "judgments": [rating.judgment for rating in by_question[question.id]],
-            },
-        )
-        for question, responses in zip(questions, conversations, strict=True)
-    ]
-
-
-def _metrics(question: Question, ratings: Sequence[Rating]) -> dict[str, float]:
-    scores = {rating.turn: rating.score for rating in ratings if rating.score is not None}
-    metrics = {f"turn_{turn}": float(score) for turn, score in scores.items()}
-    if scores:
-        average = sum(scores.values()) / len(scores)
-        metrics["average"] = average
-        if question.category:
-            metrics[f"category_{question.category}"] = average
-    return metrics

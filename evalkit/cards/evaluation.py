@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.cards import sources, values
+from evalkit.cards.contamination import overlap
 from evalkit.cards.lineage import parent_of
 from evalkit.cards.links import member_link, results_link
 from evalkit.errors import CardError
@@ -27,7 +28,7 @@ from evalkit.standings import (
 
 CONFIDENCE = "95 %"
 _POINTS = {"percent": " points", "rating": " rating points"}
-_SHOWN_APART = ("harness", "judge", "versions", "imported")
+_SHOWN_APART = ("harness", "judge", "versions", "imported", "contamination")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Measured:
     """One suite on the card: its protocol and all its scores.
 
     origin: where they came from, if another tool measured them; empty if evalkit did.
+    caution: why its judge is to be read with care; empty where nothing says so.
+    overlap: what of its items the training data holds; empty if that was not looked for.
     """
 
     benchmark: str
@@ -45,6 +48,8 @@ class Measured:
     protocol: Markdown
     scores: Markdown
     origin: Markdown
+    caution: Markdown
+    overlap: Markdown
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ def measured(family: Family, member: Member) -> list[Measured]:
             protocol=_protocol(family, result),
             scores=_scores(result),
             origin=_origin(result),
+            caution=_caution(result),
+            overlap=overlap(result),
         )
         for result in member.results
     ]
@@ -87,6 +94,15 @@ def harness(family: Family, result: ResultSet) -> str:
     if "evalkit" in family.versions:
         return f"evalkit {family.versions['evalkit']}"
     raise CardError(f"no record says which harness measured {result.benchmark}")
+
+
+def _caution(result: ResultSet) -> Markdown:
+    """What the audit of a judge found that a reader must know before the numbers."""
+    found = result.provenance.get("judge_audit") or {}
+    kin = found.get("self_preference")
+    if not kin:
+        return Markdown("")
+    return Markdown(f"**Caution**: {escape(str(kin))}. Judges tend to prefer their own kind.")
 
 
 def _origin(result: ResultSet) -> Markdown:
@@ -276,7 +292,7 @@ def _settings(result: ResultSet) -> Iterator[tuple[str, Markdown]]:
 
 
 def _how(column: Column, member: Member, score: Score) -> tuple[object, ...]:
-    provenance = result_of(member, column.benchmark, score).provenance
+    provenance = result_of(member, column).provenance
     return score.scale, score.settings, provenance.get("harness"), provenance.get("judge")
 
 

@@ -15,7 +15,7 @@ from evalkit.cards import sources, values
 from evalkit.cards.evaluation import harness
 from evalkit.cards.links import endpoint, results_folder
 from evalkit.family import Family, Member
-from evalkit.leaderboard import Column, conventional_columns, label
+from evalkit.leaderboard import Column, IndexEntry, conventional_columns, label
 from evalkit.records import ResultSet, Score
 from evalkit.standings import imported_from, judge_name, number
 
@@ -51,13 +51,20 @@ def _entries(family: Family, member: Member, result: ResultSet) -> Iterator[_Ent
     for score in result.scores:
         column = _conventional(result, score)
         if column is not None and column.model_index is not None:
-            entry = column.model_index
-            dataset = entry.dataset.model_dump(exclude_none=True)
-            kind, name = entry.metric.type, entry.metric.name
-        else:
-            dataset = _own_dataset(result, score, made_by)
-            kind, name = score.metric, label("metrics", score.metric).replace("_", " ")
-        yield _Entry(dataset, _metric(score, kind, name), source)
+            yield _conventional_entry(column.model_index, score, source)
+            continue
+        name = label("metrics", score.metric).replace("_", " ")
+        dataset = _own_dataset(result, score, made_by)
+        yield _Entry(dataset, _metric(score, score.metric, name), source)
+    for column in conventional_columns():
+        found = column.found(member) if column.parts else None
+        if found is not None and found.result is result and column.model_index is not None:
+            yield _conventional_entry(column.model_index, found.score, source)
+
+
+def _conventional_entry(entry: IndexEntry, score: Score, source: Any) -> _Entry:
+    dataset = entry.dataset.model_dump(exclude_none=True)
+    return _Entry(dataset, _metric(score, entry.metric.type, entry.metric.name), source)
 
 
 def _conventional(result: ResultSet, score: Score) -> Column | None:

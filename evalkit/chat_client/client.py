@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.chat_client.answer import ChatAnswer, MalformedError, parse
+from evalkit.chat_client.ledger import Ledger
 from evalkit.chat_client.pacing import Pacing
 from evalkit.chat_client.server import (
     ChatServer,
@@ -20,6 +21,7 @@ from evalkit.chat_client.server import (
     unknown_model,
     unreachable,
 )
+from evalkit.chat_client.usage import Usage, at_most
 from evalkit.errors import JudgeError, PrerequisiteError
 from evalkit.records import Message
 
@@ -36,10 +38,14 @@ KEPT = "what it has answered is kept, so run the same command again"
 
 
 class ChatRequest(NamedTuple):
-    """One conversation to continue; `body` holds the request's other fields (`temperature`...)."""
+    """One conversation to continue; `body` holds the request's other fields (`temperature`...).
+
+    wants_logprobs: whether an answer without log-probabilities is none, and asked for again.
+    """
 
     messages: tuple[Message, ...]
     body: Mapping[str, Any]
+    wants_logprobs: bool = False
 
 
 class PassingError(Exception):
@@ -47,13 +53,21 @@ class PassingError(Exception):
 
     of_server: every request would have failed, not only this one.
     wait_s: how long the server asks to be left alone.
+    is_free: the server did not get it, or answered with an error, which nobody charges for.
+    usage: what the server counted for it, where it is not free; None where it does not say.
     """
 
     def __init__(
-        self, reason: str, of_server: Exception | None = None, wait_s: float | None = None
+        self,
+        reason: str,
+        of_server: Exception | None = None,
+        wait_s: float | None = None,
+        is_free: bool = False,
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason, self.of_server, self.wait_s = reason, of_server, wait_s
+        self.is_free, self.usage = is_free, usage
 
 
 class RefusedError(Exception):
@@ -61,10 +75,10 @@ class RefusedError(Exception):
 
 
 class ChatClient:
-    """Asks one server."""
+    """Asks one server. ledger: where its cost is written down, and kept within a budget."""
 
-    def __init__(self, server: ChatServer) -> None:
-        self._server = server
+    def __init__(self, server: ChatServer, ledger: Ledger | None = None) -> None:
+        self._server, self._ledger = server, ledger or Ledger(server.payee)
 
     def answers(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, ChatAnswer]]:
         """Each answer with its request's index, as soon as it is there, in no fixed order.
@@ -74,19 +88,20 @@ class ChatClient:
 
         Raises:
             PrerequisiteError: the server cannot be reached, wants another key, does not know the
-                model, keeps failing, or failed at the last requests and answered none after them.
+                model, keeps failing, or failed at the last requests and answered none after them;
+                or the next request might exceed the budget.
             JudgeError: it refuses the first few requests, whatever they are.
         """
         if requests:
-            yield from _Work(self._server, requests).answers()
+            yield from _Work(self._server, requests, self._ledger).answers()
 
 
 class _Work:
     """A list of requests under way: threads that take from it, and a queue of what comes back."""
 
-    def __init__(self, server: ChatServer, requests: Sequence[ChatRequest]) -> None:
-        self._server, self._requests = server, requests
-        self._pacing = Pacing(server.backoff_s)
+    def __init__(self, server: ChatServer, requests: Sequence[ChatRequest], ledger: Ledger) -> None:
+        self._server, self._requests, self._ledger = server, requests, ledger
+        self._pacing = Pacing(server.backoff_s, server.requests_per_minute)
         self._lock = threading.Lock()
         self._indices = iter(range(len(requests)))
         self._results: SimpleQueue[tuple[int, ChatAnswer] | Exception | None] = SimpleQueue()
@@ -100,11 +115,8 @@ class _Work:
 
         count = min(self._server.concurrency, len(self._requests))
         timeout_s = self._server.timeout_s
-        client = httpx.Client(
-            headers=self._server.headers(),
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
-            limits=httpx.Limits(max_connections=count),
-        )
+        timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
+        client = self._server.client(timeout, connections=count)
         for _ in range(count):
             # A daemon: after Ctrl-C nobody waits for a slow server.
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
@@ -215,7 +227,27 @@ class _Work:
             "alone, give them more time (`timeout_s`) or the server more room",
         )
 
-    def _attempt(self, client: httpx.Client, request: ChatRequest) -> ChatAnswer:
+    def _attempt(self, client: httpx.Client, request: ChatRequest) -> ChatAnswer | None:
+        """One attempt, entered in the ledger; None if all was stopped before it was sent."""
+        bound = at_most(request.messages, request.body)
+        entry = self._ledger.open(bound, lambda: self._pacing.stopped)
+        if entry is None:
+            return None
+        try:
+            answer = _read(self._server, request, self._post(client, request))
+        except PassingError as error:
+            if error.is_free:
+                self._ledger.cancel(entry)
+            else:
+                self._ledger.close(entry, error.usage)
+            raise
+        except Exception:
+            self._ledger.cancel(entry)  # the server turned it down
+            raise
+        self._ledger.close(entry, answer.usage)
+        return answer
+
+    def _post(self, client: httpx.Client, request: ChatRequest) -> httpx.Response:
         import httpx
 
         server = self._server
@@ -225,25 +257,35 @@ class _Work:
             **request.body,
         }
         try:
-            response = client.post(f"{server.url}/chat/completions", json=body)
+            return client.post(f"{server.url}/chat/completions", json=body)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise PassingError(str(error), of_server=unreachable(server, error)) from error
+            raise PassingError(
+                str(error), of_server=unreachable(server, error), is_free=True
+            ) from error
         except httpx.TimeoutException as error:
             raise PassingError(f"no answer within {server.timeout_s:g} s") from error
         except httpx.TransportError as error:
             raise PassingError(f"the connection was cut: {error}") from error
-        return self._read(response)
 
-    def _read(self, response: httpx.Response) -> ChatAnswer:
-        status = response.status_code
-        if status >= 500 or status in (408, 409, 425, 429):
-            raise _passing(self._server, response)
-        if not response.is_success:
-            raise _refusal(self._server, response)
-        try:
-            return parse(response.content)
-        except MalformedError as error:
-            raise PassingError(str(error)) from error
+
+def _read(server: ChatServer, request: ChatRequest, response: httpx.Response) -> ChatAnswer:
+    status = response.status_code
+    if status >= 500 or status in (408, 409, 425, 429):
+        raise _passing(server, response)
+    if not response.is_success:
+        raise _refusal(server, response)
+    try:
+        answer = parse(response.content)
+    except MalformedError as error:
+        raise PassingError(str(error), usage=error.usage) from error
+    if not server.is_meant(answer.model):
+        asked = server.answers_as or server.model
+        reason = f"'{answer.model}' answered, not '{asked}' (see the option `answers_as`)"
+        raise PassingError(reason, usage=answer.usage)
+    if request.wants_logprobs and answer.text is not None and answer.logprobs is None:
+        reason = "the answer has no log-probabilities (see the option `logprobs`)"
+        raise PassingError(reason, usage=answer.usage)
+    return answer
 
 
 def _refusal(server: ChatServer, response: httpx.Response) -> Exception:
@@ -269,7 +311,8 @@ def _passing(server: ChatServer, response: httpx.Response) -> Exception:
     )
     if wait_s is not None and wait_s > MAX_WAIT_S:
         return patience
-    return PassingError(said(response), of_server=patience if limited else None, wait_s=wait_s)
+    of_server = patience if limited else None
+    return PassingError(said(response), of_server=of_server, wait_s=wait_s, is_free=True)
 
 
 def _no_credit(server: ChatServer, response: httpx.Response) -> PrerequisiteError:

@@ -19,10 +19,13 @@ class Pacing:
     """When the next request may be sent, for any number of threads.
 
     backoff_s: the first wait; it doubles with every further failure in a row, up to 30 s.
+    per_minute: how many may be sent, evenly spread; None is no limit.
     """
 
-    def __init__(self, backoff_s: float) -> None:
+    def __init__(self, backoff_s: float, per_minute: float | None = None) -> None:
         self._backoff_s = backoff_s
+        self._interval_s = 60 / per_minute if per_minute else 0.0
+        self._next_at = 0.0
         self._changed = threading.Condition()
         self._failures = 0
         self._resume_at = 0.0
@@ -45,12 +48,14 @@ class Pacing:
         """Returns whether this thread is the one that tries whether the server is back."""
         with self._changed:
             while not self.stopped:
-                left_s = self._resume_at - time.monotonic()
+                now = time.monotonic()
+                left_s = max(self._resume_at, self._next_at) - now
                 if left_s > 0:
                     self._changed.wait(left_s)
                 elif self._failures and self._trying:
                     self._changed.wait()
                 else:
+                    self._next_at = now + self._interval_s
                     self._trying = self._trying or self._failures > 0
                     return self._failures > 0
             return False

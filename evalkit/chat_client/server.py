@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import httpx
 
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+_SNAPSHOT = re.compile(r"[-@:](\d{4}-\d{2}-\d{2}|\d{2}-\d{4}|\d{3,8}|latest)")  # after the alias
 LISTING_TIMEOUT_S = 3.0
 MODELS_SHOWN = 12
 TEXT_SHOWN = 300
@@ -28,6 +30,9 @@ class ChatServer:
     timeout_s: how long the server may be silent.
     attempts: how often one request is sent at most, and how many failures in a row end it all.
     backoff_s: the first wait after a failure; it doubles with each further one.
+    requests_per_minute: how many are sent at most, evenly spread; None is no limit.
+    socket_path: the Unix socket that it listens on, in place of the endpoint's host and port.
+    answers_as: the name that its answers bear where that is neither `model` nor a snapshot of it.
     """
 
     endpoint: str
@@ -37,6 +42,9 @@ class ChatServer:
     timeout_s: float = 120.0
     attempts: int = 6
     backoff_s: float = 1.0
+    requests_per_minute: float | None = None
+    socket_path: str = ""
+    answers_as: str = ""
 
     @property
     def url(self) -> str:
@@ -49,6 +57,30 @@ class ChatServer:
         name = urlsplit(self.endpoint).hostname or ""
         is_here = name in ("localhost", "0.0.0.0", "::1") or name.startswith("127.")
         return "local" if is_here else name
+
+    @property
+    def payee(self) -> str:
+        """Whose answers are paid for, as accounts name it."""
+        return f"{self.answers_as or self.model} at {self.host}"
+
+    def is_meant(self, answered: str) -> bool:
+        """Whether an answer that bears this model name is from the model that was asked.
+
+        An alias is answered under its snapshot's name (`gpt-4o` as `gpt-4o-2024-08-06`), and some
+        servers leave an organisation out or put one before it. Who does not say is believed.
+        """
+        asked, given = (_plain(name) for name in (self.answers_as or self.model, answered))
+        return given in ("", asked) or bool(_SNAPSHOT.fullmatch(given.removeprefix(asked)))
+
+    def client(self, timeout: httpx.Timeout | float, connections: int = 1) -> httpx.Client:
+        """A client for at most so many connections at a time; who opens it closes it."""
+        import httpx
+
+        limits = httpx.Limits(max_connections=connections)
+        if self.socket_path:
+            transport = httpx.HTTPTransport(uds=self.socket_path, limits=limits)
+            return httpx.Client(transport=transport, timeout=timeout)
+        return httpx.Client(headers=self.headers(), limits=limits, timeout=timeout)
 
     def headers(self) -> dict[str, str]:
         """With the key, where there is one.
@@ -66,6 +98,10 @@ class ChatServer:
         return {"Authorization": f"Bearer {key}"} if key else {}
 
 
+def _plain(name: str) -> str:
+    return name.rsplit("/", 1)[-1].lower()
+
+
 def listed_models(server: ChatServer) -> list[str]:
     """The models that the server lists, none where it lists none. Asked once, for 3 seconds.
 
@@ -74,9 +110,9 @@ def listed_models(server: ChatServer) -> list[str]:
     """
     import httpx
 
-    headers = server.headers()
     try:
-        response = httpx.get(f"{server.url}/models", headers=headers, timeout=LISTING_TIMEOUT_S)
+        with server.client(LISTING_TIMEOUT_S) as client:
+            response = client.get(f"{server.url}/models")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise unreachable(server, error) from error
     if response.status_code in (401, 403):

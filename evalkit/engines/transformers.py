@@ -151,11 +151,15 @@ class TransformersEngine(Engine):
 def _identity(model: Any) -> dict[str, Any]:
     from transformers import __version__
 
+    from evalkit.scoring.branching import BRANCHING
+
+    kernel = model.config._attn_implementation
     return {
         "engine": "transformers",
         "version": __version__,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "attention": model.config._attn_implementation,
+        # Whether something was scored before, in the same process, makes no difference to text.
+        "attention": "sdpa" if kernel == BRANCHING else kernel,
     }
 
 

@@ -11,16 +11,25 @@ from typing import Any, ClassVar
 
 from evalkit import rendering
 from evalkit.engines.endings import declared_end, end_token_ids, response, rooms, up_to_stop
+from evalkit.engines.vllm_attached import AttachedServer
 from evalkit.engines.vllm_client import Call, Sampled
 from evalkit.engines.vllm_environment import find_installed, is_importable
 from evalkit.engines.vllm_in_process import InProcess
 from evalkit.engines.vllm_options import VllmOptions, as_words, environment
 from evalkit.engines.vllm_running import RunningServer
-from evalkit.engines.vllm_server import VllmServer
+from evalkit.engines.vllm_server import MODEL, VllmServer
 from evalkit.errors import EvalkitError, Problem, RecipeError, ScoreError
 from evalkit.loading import config_of, load_tokenizer, stored_dtype
 from evalkit.records import Checkpoint, Response
-from evalkit.roles import Engine, GenerationRequest, LoadedModel, Options, Progress, Sampling
+from evalkit.roles import (
+    ChatPlace,
+    Engine,
+    GenerationRequest,
+    LoadedModel,
+    Options,
+    Progress,
+    Sampling,
+)
 
 REQUESTS_PER_BATCH = 256  # the journal's unit; vLLM itself batches token by token
 # Neutral values, said in every request: a server's own defaults must not decide a result.
@@ -46,6 +55,7 @@ class VllmEngine(Engine):
         self._tokenizer: Any = None
         self._place: RunningServer | InProcess | VllmServer | None = None
         self._place_dtype = ""
+        self._chat: VllmServer | AttachedServer | None = None
 
     def serve(self, checkpoint: Checkpoint, open_model: Callable[[], LoadedModel]) -> VllmEngine:
         if checkpoint != self._checkpoint:
@@ -122,13 +132,36 @@ class VllmEngine(Engine):
                 yield number, [made[number][place] for place in range(len(batches[number]))]
                 made[number] = {}
 
+    def chat_place(self) -> ChatPlace:
+        """Where its checkpoint answers chat completions; the server is started at the first call.
+
+        It stays for the checkpoint: memory of a GPU it gives back in `rest`, and on a CPU nothing.
+
+        Raises:
+            PrerequisiteError: vLLM is missing, does not start, or dies.
+        """
+        if self.options.url is not None:
+            raise RecipeError(
+                "a judge's model is served by a server of its own, and this engine has a `url`",
+                "for a server that runs already give the judge its `endpoint`, without `serve`",
+            )
+        if self._chat is None:
+            self._chat = self._new_server(self._dtype(), stays=True)
+        return ChatPlace(self._chat.chat_socket(self._path), MODEL)
+
+    def attach(self, place: ChatPlace) -> None:
+        sleeps = not find_installed(self.options.python).on_cpu
+        self._chat = AttachedServer(place.socket_path, sleeps)
+
     def rest(self) -> None:
-        if self._place is not None:
-            self._place.rest()
+        for place in (self._place, self._chat):
+            if place is not None:
+                place.rest()
 
     def close(self) -> None:
-        if self._place is not None:
-            self._place.stop()
+        for place in (self._place, self._chat):
+            if place is not None:
+                place.stop()
 
     # --- requests and responses --------------------------------------------------------------
 
@@ -218,18 +251,22 @@ class VllmEngine(Engine):
         options = self.options
         if options.url is not None:
             return self._running(options.url)
-        installed = find_installed(options.python)
-        arguments = options.llm_arguments(dtype, installed.on_cpu)
-        variables = environment(installed.on_cpu)
         if self._in_process:
-            return InProcess(arguments, variables)
+            on_cpu = find_installed(options.python).on_cpu
+            return InProcess(options.llm_arguments(dtype, on_cpu), environment(on_cpu))
+        return self._new_server(dtype, stays=options.reload_weights)
+
+    def _new_server(self, dtype: str, stays: bool) -> VllmServer:
+        """stays: on a CPU, where its memory is no matter, while others compute."""
+        options = self.options
+        installed = find_installed(options.python)
         return VllmServer(
             installed,
-            as_words(arguments),
-            variables,
+            as_words(options.llm_arguments(dtype, installed.on_cpu)),
+            environment(installed.on_cpu),
             start_timeout_s=options.start_timeout_s,
             timeout_s=options.timeout_s,
-            reload=options.reload_weights,
+            reload=stays,
         )
 
     def _running(self, url: str) -> RunningServer:

@@ -73,6 +73,14 @@ class VllmServer:
         self._serve(weights)
         yield from self._client.complete(calls, MODEL, concurrency)
 
+    def chat_socket(self, weights: str) -> str:
+        """The socket that a healthy, woken server of the checkpoint folder `weights` listens on."""
+        self._serve(weights)
+        if not self._answers():  # it hangs, or has just died
+            self.stop()
+            self._serve(weights)
+        return f"{self._folder}/socket"
+
     def _serve(self, weights: str) -> None:
         if self._process is not None and self._process.poll() is not None:
             self.stop()

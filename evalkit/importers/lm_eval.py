@@ -97,19 +97,57 @@ def _normalised(value: Mapping[str, Any]) -> dict[str, Any]:
     old = _is_old(value)
     results = {
         task: {f"{key},none" if old else key: row[key] for key in row}
-        for task, row in value["results"].items()
+        for task, row in _flat(value["results"]).items()
         if isinstance(row, dict)
     }
-    shots = value.get("n-shot") or {}
+    shots = value.get("n-shot") or _shots_of_tasks(value.get("tasks"))
     given = _config(value).get("num_fewshot", value.get("num_fewshot"))
     return {
         "results": results,
-        "group_subtasks": value.get("group_subtasks") or {},
+        "group_subtasks": value.get("group_subtasks") or _groups(value["results"]),
         "higher_is_better": value.get("higher_is_better") or {},
-        "n-samples": value.get("n-samples") or {},
+        "n-samples": value.get("n-samples") or _flat(value.get("n_samples") or {}),
         "n-shot": {task: shots.get(task, given) for task in {*results, *shots}},
-        "versions": value.get("versions") or {},
+        "versions": {
+            task: version
+            for group, stated in (value.get("versions") or {}).items()
+            for task, version in (stated if isinstance(stated, dict) else {group: stated}).items()
+        },
     }
+
+
+def _flat(tasks: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands within its group, as some tools keep it, beside all others."""
+    found: dict[str, Any] = {}
+    for task, value in tasks.items():
+        found |= value if _is_group(value) else {task: value}
+    return found
+
+
+def _is_group(value: Any) -> bool:
+    return (
+        isinstance(value, dict) and bool(value) and all(isinstance(v, dict) for v in value.values())
+    )
+
+
+def _groups(results: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Which tasks stand within a group's results."""
+    return {
+        task: [member for member in row if member != task]
+        for task, row in results.items()
+        if _is_group(row)
+    }
+
+
+def _shots_of_tasks(tasks: Any) -> dict[str, int]:
+    """Shots as stated in the definitions of tasks, of which groups hold those of their members."""
+    found: dict[str, int] = {}
+    for task, definition in (tasks if isinstance(tasks, dict) else {}).items():
+        if isinstance(definition, dict):
+            found |= _shots_of_tasks(definition)
+            if type(definition.get("num_fewshot")) is int:
+                found[task] = definition["num_fewshot"]
+    return found
 
 
 def _scores(results: Mapping[str, Any], common: Mapping[str, Any]) -> tuple[list[Score], list[str]]:

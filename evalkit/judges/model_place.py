@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from evalkit.errors import EvalkitError, Problem, RecipeError
 from evalkit.fetching import check_model, fetch_model
+from evalkit.roles import Prefetched
 
 
 class Place(NamedTuple):
@@ -56,3 +57,9 @@ def find_place(model: str, revision: str | None, example: str) -> Place:
         return Place(folder, folder.resolve().name, None)
     fetched = fetch_model(model, revision, "judge.model", example)
     return Place(fetched.folder, model, fetched.revision)
+
+
+def bring(model: str, revision: str | None, example: str) -> list[Prefetched]:
+    """The model brought to this machine, with the errors of `find_place`; nothing of a folder."""
+    place = find_place(model, revision, example)
+    return [] if place.revision is None else [Prefetched("model", model, place.revision)]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from evalkit.errors import Problem
-from evalkit.judges.model_place import find_place, place_problems
+from evalkit.judges.model_place import bring, find_place, place_problems
 from evalkit.judges.pair_rm_checkpoint import PairRMFiles, find_files
 from evalkit.judges.pair_rm_text import source_of
 from evalkit.judges.pair_rm_tokens import PairEncoder, load_tokenizer
 from evalkit.records import Question
-from evalkit.roles import Judge, Options, PairRequest, Progress, Verdict
+from evalkit.roles import Judge, Options, PairRequest, Prefetched, Progress, Verdict
 
 if TYPE_CHECKING:
     from evalkit.judges.pair_rm_model import PairRM
@@ -71,6 +71,10 @@ class PairRMJudge(Judge):
     def check(self) -> list[Problem]:
         """What is wrong with a folder's files; a model that the Hub does not give us."""
         return place_problems(self.options.model, self.options.revision, find_files)
+
+    def prefetch(self) -> list[Prefetched]:
+        """The model."""
+        return bring(self.options.model, self.options.revision, EXAMPLE)
 
     def check_questions(self, questions: Sequence[Question]) -> list[Problem]:
         """That there is no rating: the model only compares."""

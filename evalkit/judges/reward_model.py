@@ -12,12 +12,12 @@ from pydantic import Field
 
 from evalkit.errors import Problem
 from evalkit.fetching import check_model, fetch_config
-from evalkit.judges.model_place import Place, find_place, place_problems
+from evalkit.judges.model_place import Place, bring, find_place, place_problems
 from evalkit.judges.reward_model_config import check_config, label_index, length_limit
 from evalkit.judges.reward_model_text import Input, InputEncoder, TooLong
 from evalkit.loading import check_folder, config_of, load_tokenizer, stored_dtype, weights_digest
 from evalkit.records import Message, Prompt, Question
-from evalkit.roles import Judge, Options, PairRequest, Progress, Verdict
+from evalkit.roles import Judge, Options, PairRequest, Prefetched, Progress, Verdict
 
 if TYPE_CHECKING:
     from evalkit.judges.reward_model_scoring import RewardModel
@@ -97,6 +97,10 @@ class RewardModelJudge(Judge):
         return place_problems(
             self.options.model, self.options.revision, self._check_folder, self._check_hub
         )
+
+    def prefetch(self) -> list[Prefetched]:
+        """The model."""
+        return bring(self.options.model, self.options.revision, EXAMPLE)
 
     def check_prompts(self, prompts: Sequence[Prompt]) -> list[Problem]:
         """Prompts that the template of a model in a folder refuses: one of each order of roles."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from evalkit.errors import Problem
 from evalkit.records import Prompt, Question
 from evalkit.roles import (
+    GameRequest,
     Judge,
     Options,
     PairRequest,
@@ -69,6 +70,25 @@ class RuleJudge(Judge):
             verdicts.append(_rate(request))
             progress(done, len(requests))
         return verdicts
+
+    def play(self, requests: Sequence[GameRequest], progress: Progress) -> list[Verdict]:
+        """The logit of the difference between both last answers, 0 for equally good ones."""
+        verdicts = []
+        for done, request in enumerate(requests, start=1):
+            first = _rate(RatingRequest(request.question, request.first))
+            second = _rate(RatingRequest(request.question, request.second))
+            verdicts.append(self._game(first, second))
+            progress(done, len(requests))
+        return verdicts
+
+    def check_games(self, questions: Sequence[Question]) -> list[Problem]:
+        """As for ratings."""
+        return self.check_questions(questions)
+
+    def _game(self, first: Verdict, second: Verdict) -> Verdict:
+        if first.value is None or second.value is None:
+            return first if first.value is None else second
+        return Verdict((first.value - second.value) / 9.0 / self.options.temperature)
 
     def _compare(self, request: PairRequest, scores: dict[tuple[str, str], float]) -> Verdict:
         prompt = request.prompt

@@ -1,43 +1,160 @@
-"""A win rate with the judge's liking for longer answers taken out, for any instruction set.
+"""A win rate with the judge's liking for longer answers taken out.
 
-The published length-controlled win rate needs the difficulties of AlpacaEval's own
-805 instructions; this is upstream's form without them, and goes by upstream's name
-for it, `length_controlled_minimal`. Legend: D fits at once, N instructions.
+`length_controlled_winrate` is AlpacaEval's published one, for its own 805 instructions, whose
+difficulties it needs; `length_controlled_minimal` is upstream's form without them, for any
+instruction set, and goes by upstream's name for it. Legend: D fits at once, N instructions.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.errors import ScoreError
-from evalkit.metrics.win_rate import is_missing, preferred
+from evalkit.metrics import length_controlled_glm as glm
+from evalkit.metrics.alpaca_eval_data import Auxiliary
+from evalkit.metrics.l1_newton import fit_l1, sigmoid
+from evalkit.metrics.length_controlled_bootstrap import DRAWS, Entrant, redrawn_win_rates
+from evalkit.metrics.win_rate import DRAW, is_missing, preferred
 from evalkit.stats import Interval
 
 # Upstream's grid from its sixth value on. The five strongest penalties set every rate to exactly
 # 50 with no spread; where a set is small and the models are close, cross-validation picks them.
-GRID_C = np.logspace(-4, 4, 10)[5:]
-FOLDS = 5
-DRAWS = 1000
+MINIMAL_GRID_C = glm.GRID_C[5:]
+MINIMAL_DRAWS = 1000
+SEED = 0  # of the bootstrap, where no run gives one
+BOOTSTRAP = (
+    "bootstrap over instructions with the fit repeated; without the choice of C, the noise of the "
+    "judge and that of generation"
+)
 
 Floats = NDArray[np.float64]
 
 
-class LengthControlled(NamedTuple):
-    """100 * sigmoid(bias) with its bootstrap interval, and the fit behind it."""
+class Judged(NamedTuple):
+    """A model's judged outputs, row by row of the annotations.
 
+    preferences: from 1 (the baseline surely wins) to 2 (the model surely wins); 0 and 1.5 are
+        draws; None or NaN is a failed judgement.
+    lengths, baseline_lengths: of the outputs, in characters.
+    instructions: what tells instructions apart where models are paired; default the row's number.
+    """
+
+    preferences: Sequence[float | None]
+    lengths: Sequence[int]
+    baseline_lengths: Sequence[int]
+    instructions: Sequence[Hashable] | None = None
+
+
+class LengthControlled(NamedTuple):
+    """The win rate in percent with its bootstrap interval, and the fit behind it.
+
+    published_stderr: by upstream's definition, the spread of the fitted win probabilities over
+        instructions divided by sqrt(n): not the error of the win rate, which the interval holds.
+    C: None for the baseline itself, whose win rate is 50 by definition.
+    """
+
+    metric: Literal["length_controlled_winrate", "length_controlled_minimal"]
     win_rate: Interval
     length_weight: float
     bias: float
-    C: float
+    C: float | None
+    difficulty_weight: float | None = None
+    published_stderr: float | None = None
+    auxiliary: Mapping[str, str] | None = None
+
+    def description(self) -> dict[str, Any]:
+        """For provenance: the fit by the metric's name, and what its interval holds."""
+        facts = {
+            "C": self.C,
+            "length_weight": self.length_weight,
+            "difficulty_weight": self.difficulty_weight,
+            "bias": self.bias,
+            "published_standard_error": self.published_stderr,
+            "auxiliary_data_sha256": dict(self.auxiliary) if self.auxiliary else None,
+            "interval": BOOTSTRAP,
+        }
+        return {self.metric: {key: value for key, value in facts.items() if value is not None}}
 
 
-class Fit(NamedTuple):
-    """Weights of tanh(length difference / sd) and of the constant, one per fit."""
+def length_controlled_winrate(
+    judged: Judged,
+    auxiliary: Auxiliary,
+    seed: int,
+    *,
+    C: float | None = None,
+    is_baseline: bool = False,
+    draws: int = DRAWS,
+) -> LengthControlled:
+    """AlpacaEval's published length-controlled win rate, to about 1e-9 what alpaca_eval computes.
 
-    length_D: Floats
-    bias_D: Floats
+    C: the strength of the data against the penalty; chosen by cross-validation where not given.
+    is_baseline: whether the model is the baseline; also seen by equal lengths and draws alone.
+
+    Source: see `length_controlled_glm`.
+
+    Raises:
+        ScoreError: too few judged rows, or more rows than there are difficulties.
+    """
+    outcomes, n = _outcomes(judged, auxiliary), len(preferred(judged.preferences))
+    if is_baseline or _is_itself(outcomes):
+        return _of_the_baseline(auxiliary, n)
+    found = glm.fit(outcomes, auxiliary.gamed, C)
+    wins_N = glm.probabilities(outcomes.difficulty_N, found.weights)
+    entrant = Entrant(outcomes, found.C, np.arange(len(wins_N)))
+    redrawn_D = redrawn_win_rates([entrant], auxiliary.gamed, seed, draws=draws)[0]
+    return LengthControlled(
+        "length_controlled_winrate",
+        _interval(100 * float(wins_N.mean()), redrawn_D, n),
+        found.weights.length,
+        found.weights.bias,
+        found.C,
+        found.weights.difficulty,
+        100 * glm.standard_error(wins_N),
+        auxiliary.origin,
+    )
+
+
+def length_controlled_difference(
+    a: Judged,
+    b: Judged,
+    auxiliary: Auxiliary,
+    seed: int,
+    *,
+    C: float | None = None,
+    draws: int = DRAWS,
+) -> Interval:
+    """How far `b`'s published length-controlled win rate lies above `a`'s, in points.
+
+    Both are refitted to the same draws of instructions, so that what makes an instruction hard or
+    easy for both cancels out.
+
+    Raises:
+        ScoreError: see `length_controlled_winrate`; or the two share no instruction.
+    """
+    names_a, names_b = _names(a), _names(b)
+    shared = len(set(names_a) & set(names_b))
+    if not shared:
+        raise ScoreError(
+            "the two models were judged on no common instruction",
+            "instructions are told apart by their text, or by instruction_id: give both alike",
+        )
+    place = {name: index for index, name in enumerate(dict.fromkeys([*names_a, *names_b]))}
+    values, entrants = [], []
+    for judged, names in ((a, names_a), (b, names_b)):
+        outcomes = _outcomes(judged, auxiliary)
+        if _is_itself(outcomes):
+            raise ScoreError(
+                "the baseline's own win rate is 50 by definition, and cannot be redrawn",
+                "whether the other model's interval holds 50 says as much",
+            )
+        found = glm.fit(outcomes, auxiliary.gamed, C)
+        values.append(100 * glm.probabilities(outcomes.difficulty_N, found.weights).mean())
+        positions_N = np.array([place[name] for name in names])
+        entrants.append(Entrant(outcomes, found.C, positions_N))
+    rates_a, rates_b = redrawn_win_rates(entrants, auxiliary.gamed, seed, draws=draws)
+    return _interval(float(values[1] - values[0]), rates_b - rates_a, shared)
 
 
 def length_controlled_minimal(
@@ -46,15 +163,14 @@ def length_controlled_minimal(
     baseline_lengths: Sequence[int],
     seed: int,
     *,
-    draws: int = DRAWS,
+    draws: int = MINIMAL_DRAWS,
 ) -> LengthControlled:
     """The win rate at equal lengths: p = sigmoid(a * tanh(dl / sd(dl)) + c) fitted, then dl = 0.
 
     dl is the baseline's length minus the model's, in characters; sd over all rows,
     unjudged ones included, as upstream has it. L1-penalised with the strength
     chosen by five-fold cross-validation; the bootstrap over instructions repeats sd
-    and fit at that strength, so it leaves out the choice of C, the judge's and the
-    generation's noise.
+    and fit at that strength.
 
     Source: tatsu-lab/alpaca_eval, metrics/glm_winrate.py (release 0.6.6), solved
     exactly where upstream's solver stops early, and without its strongest penalties.
@@ -63,75 +179,95 @@ def length_controlled_minimal(
         ScoreError: fewer judged items than two for each fold.
     """
     judged_N = np.array([not is_missing(value) for value in preferences])
-    if judged_N.sum() < 2 * FOLDS:
-        raise ScoreError(f"a length-controlled win rate needs {2 * FOLDS} judged items")
-    won_N = np.full(len(judged_N), 0.5)
-    won_N[judged_N] = preferred(preferences)
+    if judged_N.sum() < 2 * glm.FOLDS:
+        raise ScoreError(f"a length-controlled win rate needs {2 * glm.FOLDS} judged items")
+    won_N = np.where(judged_N, _won(preferences), 0.5)
     delta_N = np.asarray(baseline_lengths, float) - np.asarray(lengths, float)
     rows_1N = np.ones((1, len(won_N)))
-    gap_1N = _gap(delta_N, rows_1N)
+    gap_1N = _gaps(delta_N, rows_1N)
     strength = _choose_strength(gap_1N[0][judged_N], won_N[judged_N])
-    fit = fit_l1(gap_1N, won_N, rows_1N * judged_N, strength)
+    fit_K = _fit_minimal(gap_1N, won_N, rows_1N * judged_N, strength)[0]
     generator = np.random.default_rng(seed)
     n = len(won_N)
     rows_DN = generator.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
-    redrawn = fit_l1(_gap(delta_N, rows_DN), won_N, rows_DN * judged_N, strength)
-    rates_D = 100 * sigmoid(redrawn.bias_D)
-    low, high = np.quantile(rates_D, [0.025, 0.975])
-    value = float(100 * sigmoid(fit.bias_D)[0])
-    interval = Interval(
-        value, float(rates_D.std(ddof=1)), float(low), float(high), int(judged_N.sum())
+    redrawn_DK = _fit_minimal(_gaps(delta_N, rows_DN), won_N, rows_DN * judged_N, strength)
+    value = float(100 * sigmoid(fit_K[1]))
+    return LengthControlled(
+        "length_controlled_minimal",
+        _interval(value, 100 * sigmoid(redrawn_DK[:, 1]), int(judged_N.sum())),
+        float(fit_K[0]),
+        float(fit_K[1]),
+        strength,
     )
-    return LengthControlled(interval, float(fit.length_D[0]), float(fit.bias_D[0]), strength)
 
 
-def sigmoid(values: Floats) -> Floats:
-    """1 / (1 + exp(-x)) without overflow."""
-    return np.exp(-np.logaddexp(0, -values))
+def _outcomes(judged: Judged, auxiliary: Auxiliary) -> glm.Outcomes:
+    delta_N = np.asarray(judged.baseline_lengths, float) - np.asarray(judged.lengths, float)
+    known = len(auxiliary.difficulty_N)
+    if len(delta_N) > known:
+        raise ScoreError(
+            f"there are {len(delta_N)} rows, and difficulties of {known} instructions",
+            "the length-controlled win rate is defined for AlpacaEval's own instructions only",
+        )
+    return glm.Outcomes(_won(judged.preferences), delta_N, auxiliary.difficulty_N[: len(delta_N)])
 
 
-def fit_l1(gap_DN: Floats, won_N: Floats, rows_DN: Floats, strength: Floats | float) -> Fit:
-    """Minimises |a| + |c| + C * sum of weighted log losses, D problems at once.
+def _won(preferences: Sequence[float | None]) -> Floats:
+    """Win probabilities, NaN where the judge said nothing."""
+    judged = iter(preferred(preferences))
+    return np.array([np.nan if is_missing(value) else next(judged) for value in preferences])
 
-    Proximal Newton with step halving; two coordinates, so the inner problem is
-    solved by a few sweeps. Ends when no weight moves by more than 1e-10.
-    """
-    shape_DN = np.broadcast_shapes(gap_DN.shape, rows_DN.shape)
-    gap_DN, rows_DN = np.broadcast_to(gap_DN, shape_DN), np.broadcast_to(rows_DN, shape_DN)
-    scaled_DN = rows_DN * np.broadcast_to(strength, shape_DN[0])[:, None]
-    weights_2D = np.zeros((2, shape_DN[0]))
-    loss_D = _loss(weights_2D, gap_DN, won_N, scaled_DN)
-    for _ in range(100):
-        step_2D = _newton_step(weights_2D, gap_DN, won_N, scaled_DN)
-        size_D = np.ones(shape_DN[0])
-        for _ in range(30):
-            moved_2D = weights_2D + size_D * step_2D
-            moved_loss_D = _loss(moved_2D, gap_DN, won_N, scaled_DN)
-            worse_D = moved_loss_D > loss_D + 1e-12 * np.abs(loss_D)
-            if not worse_D.any():
-                break
-            size_D = np.where(worse_D, size_D / 2, size_D)
-        weights_2D, loss_D = moved_2D, moved_loss_D
-        if np.abs(size_D * step_2D).max() < 1e-10:
-            break
-    return Fit(weights_2D[0], weights_2D[1])
+
+def _names(judged: Judged) -> Sequence[Hashable]:
+    return range(len(judged.lengths)) if judged.instructions is None else judged.instructions
+
+
+def _is_itself(outcomes: glm.Outcomes) -> bool:
+    judged_N = outcomes.won_N[~np.isnan(outcomes.won_N)]
+    return bool((outcomes.delta_N == 0).all() and (judged_N == DRAW - 1).all())
+
+
+def _of_the_baseline(auxiliary: Auxiliary, n: int) -> LengthControlled:
+    """Against itself: even, with nothing to fit."""
+    return LengthControlled(
+        "length_controlled_winrate",
+        Interval(50.0, 0.0, 50.0, 50.0, n),
+        0.0,
+        0.0,
+        None,
+        0.0,
+        0.0,
+        auxiliary.origin,
+    )
+
+
+def _interval(value: float, redrawn_D: Floats, n: int) -> Interval:
+    low, high = np.quantile(redrawn_D, [0.025, 0.975])
+    return Interval(value, float(redrawn_D.std(ddof=1)), float(low), float(high), n)
+
+
+def _fit_minimal(
+    gap_DN: Floats, won_N: Floats, rows_DN: Floats, strength_D: Floats | float
+) -> Floats:
+    """Weights of the length difference and of the constant (D, 2)."""
+    strengths_D = np.broadcast_to(strength_D, len(rows_DN))
+    return fit_l1([gap_DN, np.ones_like(won_N)], won_N, rows_DN, strengths_D)
 
 
 def _choose_strength(gap_N: Floats, won_N: Floats) -> float:
     """The C of the grid with the least held-out log loss, the smallest of equals."""
-    n = len(won_N)
-    fold_N = (n - 1 - np.arange(n)) % FOLDS  # scikit-learn's GroupKFold with one row per group
-    train_FN = np.array([fold_N != fold for fold in range(FOLDS)], float)
-    rows_DN = np.repeat(train_FN, len(GRID_C), axis=0)
-    strengths_D = np.tile(GRID_C, FOLDS)
-    fit = fit_l1(gap_N[None, :], won_N, rows_DN, strengths_D)
-    z_DN = fit.length_D[:, None] * gap_N + fit.bias_D[:, None]
+    fold_N = glm.folds(len(won_N))
+    train_FN = np.array([fold_N != fold for fold in range(glm.FOLDS)], float)
+    rows_DN = np.repeat(train_FN, len(MINIMAL_GRID_C), axis=0)
+    strengths_D = np.tile(MINIMAL_GRID_C, glm.FOLDS)
+    fit_DK = _fit_minimal(gap_N[None, :], won_N, rows_DN, strengths_D)
+    z_DN = fit_DK[:, :1] * gap_N + fit_DK[:, 1:]
     loss_DN = (np.logaddexp(0, z_DN) - won_N * z_DN) * (1 - rows_DN)
     held_out_D = loss_DN.sum(axis=1) / (1 - rows_DN).sum(axis=1)
-    return float(GRID_C[held_out_D.reshape(FOLDS, -1).mean(axis=0).argmin()])
+    return float(MINIMAL_GRID_C[held_out_D.reshape(glm.FOLDS, -1).mean(axis=0).argmin()])
 
 
-def _gap(delta_N: Floats, rows_DN: Floats) -> Floats:
+def _gaps(delta_N: Floats, rows_DN: Floats) -> Floats:
     """tanh of the length difference over its standard deviation among the drawn rows (ddof 1)."""
     total_D1 = rows_DN.sum(axis=1, keepdims=True)
     mean_D1 = (rows_DN @ delta_N)[:, None] / total_D1
@@ -139,33 +275,3 @@ def _gap(delta_N: Floats, rows_DN: Floats) -> Floats:
     sd_D1 = np.sqrt(square_D1 / (total_D1 - 1))
     ratio_DN = np.divide(delta_N, sd_D1, out=np.zeros(rows_DN.shape), where=sd_D1 > 0)
     return np.asarray(np.tanh(ratio_DN))
-
-
-def _loss(weights_2D: Floats, gap_DN: Floats, won_N: Floats, scaled_DN: Floats) -> Floats:
-    z_DN = weights_2D[0][:, None] * gap_DN + weights_2D[1][:, None]
-    losses_DN = np.logaddexp(0, z_DN) - won_N * z_DN
-    return np.asarray((scaled_DN * losses_DN).sum(axis=1) + np.abs(weights_2D).sum(axis=0))
-
-
-def _newton_step(weights_2D: Floats, gap_DN: Floats, won_N: Floats, scaled_DN: Floats) -> Floats:
-    p_DN = sigmoid(weights_2D[0][:, None] * gap_DN + weights_2D[1][:, None])
-    error_DN, curve_DN = scaled_DN * (p_DN - won_N), scaled_DN * p_DN * (1 - p_DN)
-    slope_2D = np.stack([(error_DN * gap_DN).sum(axis=1), error_DN.sum(axis=1)])
-    diagonal_2D = np.stack([(curve_DN * gap_DN**2).sum(axis=1), curve_DN.sum(axis=1)]) + 1e-12
-    cross_D = (curve_DN * gap_DN).sum(axis=1)
-    step_2D = np.zeros_like(weights_2D)
-    for _ in range(60):
-        before_2D = step_2D.copy()
-        for k in (0, 1):
-            pull_D = slope_2D[k] + cross_D * step_2D[1 - k]
-            step_2D[k] = _soft_step(pull_D, diagonal_2D[k], weights_2D[k])
-        if np.abs(step_2D - before_2D).max() < 1e-14:
-            break
-    return step_2D
-
-
-def _soft_step(slope_D: Floats, curve_D: Floats, weight_D: Floats) -> Floats:
-    """The step d that minimises slope * d + curve * d^2 / 2 + |weight + d|."""
-    target_D = weight_D - slope_D / curve_D
-    kept_D = np.sign(target_D) * np.maximum(np.abs(target_D) - 1 / curve_D, 0)
-    return np.asarray(kept_D - weight_D)

@@ -1,5 +1,6 @@
 """MT-Bench's numbers from recorded ratings: pure functions, no model and no judge."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -7,9 +8,7 @@ from evalkit.metrics.score import measured
 from evalkit.records import Score
 from evalkit.stats import Interval, clustered_mean_interval
 
-# Answers to questions of these are rated against reference answers.
-# Source: lm-sys/FastChat, fastchat/llm_judge/common.py, NEED_REF_CATS (release 0.2.36).
-REFERENCE_CATEGORIES = frozenset({"math", "reasoning", "coding", "arena-hard-200"})
+_MARKED = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
 
 
 class Rating(NamedTuple):
@@ -20,6 +19,15 @@ class Rating(NamedTuple):
     turn: int
     score: float | None
     judgment: str = ""
+
+
+def parse_rating(judgment: str) -> float | None:
+    """The first number in double brackets, else the first in single ones; None without either.
+
+    Source: lm-sys/FastChat, fastchat/llm_judge/common.py, one_score_pattern (release 0.2.36).
+    """
+    found = next((match for marked in _MARKED if (match := marked.search(judgment))), None)
+    return None if found is None else float(found[1])
 
 
 class RatingSummary(NamedTuple):
@@ -72,4 +80,6 @@ def _summary(ratings: Sequence[Rating]) -> RatingSummary | None:
         return None
     values = [float(rating.score) for rating in valid if rating.score is not None]
     interval = clustered_mean_interval(values, [rating.question_id for rating in valid])
-    return RatingSummary(interval.clipped(1, 10), len(ratings) - len(valid))
+    # A judge may have said 0, or 11: published means have it in them.
+    interval = interval.clipped(min(1, *values), max(10, *values))
+    return RatingSummary(interval, len(ratings) - len(valid))

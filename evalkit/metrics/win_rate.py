@@ -1,8 +1,10 @@
 """AlpacaEval's numbers from recorded preferences: pure functions, no model and no judge."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +12,9 @@ from evalkit.errors import ScoreError
 from evalkit.metrics.score import measured
 from evalkit.records import Scale, Score
 from evalkit.stats import Interval, mean_interval
+
+if TYPE_CHECKING:
+    from evalkit.metrics.length_controlled import LengthControlled
 
 DRAW = 1.5
 
@@ -73,18 +78,17 @@ def win_rate_scores(
     preferences: Sequence[float | None],
     lengths: Sequence[int],
     settings: Mapping[str, Any],
-    controlled: Interval | None,
+    controlled: LengthControlled | None,
 ) -> list[Score]:
     """All of a model's Scores, the win rate first; arguments as of `win_rate_summary`.
 
-    controlled: the win rate in percent by `length_controlled_minimal`, where it was fitted.
+    controlled: the length-controlled win rate, where it was fitted.
     """
     summary = win_rate_summary(preferences, lengths)
     facts: dict[str, Any] = {"missing": summary.n_missing, "settings": settings}
     scores = [measured(task, "win_rate", win_rate_interval(preferences), "percent", **facts)]
     if controlled is not None:
-        name = "length_controlled_minimal"
-        scores.append(measured(task, name, controlled, "percent", **facts))
+        scores.append(measured(task, controlled.metric, controlled.win_rate, "percent", **facts))
     plain: list[tuple[str, float, Scale]] = [
         ("discrete_win_rate", summary.discrete_win_rate, "percent"),
         ("n_wins", summary.n_wins, "count"),

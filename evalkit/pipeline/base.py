@@ -12,7 +12,7 @@ from evalkit.loading import check_folder, config_of, quick_state, stored_dtype, 
 from evalkit.pipeline import plugins, rendering_check, succession
 from evalkit.pipeline.checkpoints import FOLDER
 from evalkit.pipeline.layout import BASE
-from evalkit.pipeline.step import RunOptions, Step, StepContext
+from evalkit.pipeline.step import Step, StepContext
 from evalkit.recipe import Base, Recipe
 from evalkit.roles import PluginRef
 from evalkit.rundir import RunDir
@@ -28,10 +28,10 @@ def step(recipe: Recipe) -> Step:
         name=BASE,
         kind="base",
         title=f"find {recipe.base.model}",
-        settings={"model": recipe.base.model, "revision": recipe.base.revision},
+        settings={},  # its digest decides what follows, under whatever name it is found
         needs=(),
         work=lambda context: _find(context, recipe.base),
-        holds=_unchanged,
+        holds=lambda run, options: _unchanged(run, recipe.base),
     )
 
 
@@ -55,7 +55,7 @@ def _build(context: StepContext, builder: PluginRef) -> Mapping[str, Any]:
 
 def _find(context: StepContext, base: Base) -> Mapping[str, Any]:
     assert base.model is not None
-    where: dict[str, Any] = {"source": base.model}
+    where: dict[str, Any] = {"source": base.model, "asked": base.revision}
     if Path(base.model).is_dir():
         folder = Path(base.model).resolve()
     else:
@@ -69,12 +69,15 @@ def _find(context: StepContext, base: Base) -> Mapping[str, Any]:
     }
 
 
-def _unchanged(run: RunDir, options: RunOptions) -> bool:
-    """Whether a found base still holds what it held: somebody may have trained in its folder."""
+def _unchanged(run: RunDir, base: Base) -> bool:
+    """Whether the base that was found is the one that is named now, and holds what it held.
+
+    Somebody may have trained in its folder.
+    """
     receipt = run.receipt(BASE)
     assert receipt is not None
-    folder = Path(receipt.result["path"])
-    if not folder.is_dir():
+    found, folder = receipt.result, Path(receipt.result["path"])
+    if (found["source"], found.get("asked")) != (base.model, base.revision) or not folder.is_dir():
         return False
     if quick_state(folder) == receipt.result["state"]:
         return True

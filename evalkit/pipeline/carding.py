@@ -14,7 +14,7 @@ from evalkit.errors import Problem
 from evalkit.family import Family
 from evalkit.fingerprint import fingerprint
 from evalkit.loading import file_digest
-from evalkit.pipeline import comparison, gating, lineage
+from evalkit.pipeline import comparison, contamination, gating, head_to_head, lineage
 from evalkit.pipeline.family import gather
 from evalkit.pipeline.layout import checkpoint_names, step_of
 from evalkit.pipeline.step import Step, StepContext
@@ -43,8 +43,10 @@ def step(recipe: Recipe) -> Step:
         },
         needs=(
             comparison.NAME,
+            *((contamination.NAME,) if recipe.evaluation.contamination else ()),
             *(step_of(recipe, name) for name in checkpoint_names(recipe)),
             *gating.step_names(recipe),
+            *head_to_head.every_step_name(recipe),
         ),
         work=_write,
         expensive=False,

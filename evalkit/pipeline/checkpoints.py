@@ -6,12 +6,14 @@ The last one stays open for the steps that follow, and lets go of memory when ot
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from evalkit.journal import Journal
+from evalkit.journaled_models import JournaledEngine, JournaledScorer
 from evalkit.loading import load_model, load_tokenizer
-from evalkit.pipeline import plugins
-from evalkit.pipeline.journaled import JournaledEngine, JournaledJudge, JournaledScorer
+from evalkit.pipeline import judge_serving, plugins
+from evalkit.pipeline.journaled import JournaledJudge
 from evalkit.pipeline.layout import step_of
 from evalkit.pipeline.sharing import Accelerator
 from evalkit.pipeline.step import StepContext
@@ -81,14 +83,19 @@ def open_scorer(checkpoint: Checkpoint, journal: Journal) -> JournaledScorer:
     return JournaledScorer(opened_scorer, journal)
 
 
-def open_judge(judge: Judge, journal: Journal) -> JournaledJudge:
-    """A judge, before whom others let go of the GPU if it needs it."""
+def open_judge(judge: Judge, journal: Journal, accounts: Path) -> JournaledJudge:
+    """A judge with its server if it needs one, before whom others let go of the GPU if need be.
+
+    accounts: where what it costs is written down.
+    """
+    judge.keep_accounts(accounts)
+    served = judge_serving.served(judge)
 
     def take() -> None:
-        if judge.own_memory:
-            _accelerator.take("judge", judge.close)
+        if served.own_memory:
+            _accelerator.take("judge", served.close)
 
-    return JournaledJudge(judge, journal, take)
+    return JournaledJudge(served, journal, take)
 
 
 def release() -> None:

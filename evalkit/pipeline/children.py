@@ -11,14 +11,17 @@ import json
 import signal
 import subprocess
 import sys
+import time
+import traceback
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from evalkit import errors
 from evalkit.console import is_rank_zero, print_error, rank
 from evalkit.durable import write_text
 from evalkit.errors import EvalkitError, PrerequisiteError, Problem
-from evalkit.pipeline import runner
+from evalkit.pipeline import judge_serving, runner
 from evalkit.pipeline.plan import make_plan
 from evalkit.pipeline.step import RunOptions, Step
 from evalkit.recipe_file import read_recipe
@@ -46,7 +49,7 @@ def task_of(
 ) -> str:
     """What a child is told to do, as JSON.
 
-    errors: a folder that errors are left in, by processes that are not to print the same.
+    errors: a folder that errors are left in, by processes of which one is to be heard.
     """
     task = {"run": str(run.path), "goal": goal, "step": step.name, "errors": errors}
     return json.dumps({**task, "options": asdict(options)}, default=str)
@@ -76,39 +79,66 @@ def ending(step: Step, code: int) -> BaseException:
 def main(text: str) -> None:
     """What the child runs: one step of the recipe that the run's folder holds."""
     task = json.loads(text)
-    run = RunDir(Path(task["run"]))
-    options = RunOptions.from_json(task["options"])
-    plan = make_plan(read_recipe(run.path / RECIPE).recipe, task["goal"])
-    do = runner.run_step if is_rank_zero() else runner.join_step
     try:
-        do(plan, plan.by_name[task["step"]], run, options)
-    except EvalkitError as error:
+        _do(task)
+    except Exception as error:
         if task["errors"] is None:
             raise
         leave_error(Path(task["errors"]), rank(), error)
         sys.exit(1)
+    finally:
+        judge_serving.close_servers()
 
 
-def leave_error(folder: Path, rank: int, error: EvalkitError) -> None:
+def _do(task: dict[str, Any]) -> None:
+    run = RunDir(Path(task["run"]))
+    options = RunOptions.from_json(task["options"])
+    plan = make_plan(read_recipe(run.path / RECIPE).recipe, task["goal"])
+    do = runner.run_step if is_rank_zero() else runner.join_step
+    judge_serving.take_over(options.judge_servers)
+    do(plan, plan.by_name[task["step"]], run, options)
+
+
+# --- errors of processes that train together: one is told, once ---
+
+
+def leave_error(folder: Path, rank: int, error: Exception) -> None:
     """Leaves an error of one process where the one that launched it finds it."""
-    content = {
-        "type": type(error).__name__,
-        "message": error.message,
-        "hint": error.hint,
-        "problems": [list(problem) for problem in error.problems],
-    }
+    content: dict[str, Any] = {"moment": time.monotonic_ns()}  # of a clock that all share
+    if isinstance(error, EvalkitError):
+        content |= {
+            "type": type(error).__name__,
+            "message": error.message,
+            "hint": error.hint,
+            "problems": [list(problem) for problem in error.problems],
+        }
+    else:
+        content["traceback"] = "".join(traceback.format_exception(error))
     write_text(folder / f"{rank}.json", json.dumps(content))
 
 
 def left_error(folder: Path) -> EvalkitError | None:
-    """The error of the first process that left one."""
-    files = sorted(folder.glob("*.json"), key=lambda file: int(file.stem))
-    if not files:
-        return None
-    content = json.loads(files[0].read_text("utf-8"))
-    kind: type[EvalkitError] = getattr(errors, content["type"])
-    problems = [Problem(*problem) for problem in content["problems"]]
-    return kind(content["message"], content["hint"], problems)
+    """The first error for people that a process left."""
+    for content in _left(folder):
+        if "type" in content:
+            kind: type[EvalkitError] = getattr(errors, content["type"])
+            problems = [Problem(*problem) for problem in content["problems"]]
+            return kind(content["message"], content["hint"], problems)
+    return None
+
+
+def left_traceback(folder: Path) -> str:
+    """Where the first process failed that left no error for people, "" if none did.
+
+    Those behind it mostly failed because it was gone.
+    """
+    return next((content["traceback"] for content in _left(folder) if "type" not in content), "")
+
+
+def _left(folder: Path) -> list[dict[str, Any]]:
+    """What processes left, in the order in which they failed."""
+    contents = [json.loads(file.read_text("utf-8")) for file in folder.glob("*.json")]
+    return sorted(contents, key=lambda content: int(content["moment"]))
 
 
 def end_with_parent() -> None:

@@ -21,7 +21,7 @@ from evalkit.family import (
     VariantFacts,
 )
 from evalkit.loading import config_of
-from evalkit.pipeline import evaluation, gating, plugins
+from evalkit.pipeline import contamination, evaluation, gating, head_to_head, plugins
 from evalkit.pipeline.checkpoints import METRICS, checkpoint_of
 from evalkit.pipeline.comparison import NAME as COMPARE
 from evalkit.pipeline.comparison import read_comparisons
@@ -42,6 +42,8 @@ from evalkit.quantize.size import checkpoint_bytes, linear_bytes, parameters
 from evalkit.recipe import Recipe, as_data
 from evalkit.records import Checkpoint, ResultSet
 from evalkit.roles import PluginRef
+
+_UNTOLD = ("digest", "versions")
 
 
 def gather(context: StepContext) -> Family:
@@ -158,9 +160,10 @@ def _model_facts(folder: Path) -> ModelFacts:
 
 
 def _results(context: StepContext, name: str) -> tuple[ResultSet, ...]:
+    steps = [evaluation.step_name(name, ref) for ref in context.recipe.evaluation.benchmarks]
     return tuple(
-        evaluation.read_result(context.run.folder(evaluation.step_name(name, ref)))
-        for ref in context.recipe.evaluation.benchmarks
+        evaluation.read_result(contamination.result_folder(context.run, context.recipe, step))
+        for step in steps
     )
 
 
@@ -176,7 +179,7 @@ def _training(context: StepContext, slot: IterationSlot) -> TrainingFacts:
     needs = plugins.make("methods", stage.method).needs()
     sampled = {
         key: gathered[key]
-        for key in ("responses", "mean_response_tokens", "unfinished")
+        for key in ("responses", "mean_response_tokens", "unfinished", "duplicate_responses")
         if key in gathered
     }
     counts = {key: value for key, value in trained["facts"].items() if key != "metrics"}
@@ -184,6 +187,7 @@ def _training(context: StepContext, slot: IterationSlot) -> TrainingFacts:
         "sampling": sampled,
         "judging": trained.get("judging", {}),
         "training": {**counts, "last step": trained["facts"]["metrics"]},
+        **_against_parent(context, slot),
     }
     return TrainingFacts(
         method=stage.method.key,
@@ -201,8 +205,19 @@ def _training(context: StepContext, slot: IterationSlot) -> TrainingFacts:
     )
 
 
+def _against_parent(context: StepContext, slot: IterationSlot) -> dict[str, Any]:
+    """What judges said of the iteration beside the checkpoint that it started from."""
+    names = head_to_head.step_names(context.recipe, slot)
+    return {
+        name.removeprefix(f"{slot.name}-").replace("-", " "): {
+            key: value for key, value in context.result(name).items() if key not in _UNTOLD
+        }
+        for name in names
+    }
+
+
 def _gate(context: StepContext, slot: IterationSlot) -> GateFacts | None:
-    if not gating.deciding(context.recipe, slot):
+    if not gating.decides(context.recipe, slot):
         return None
     found = context.result(gating.step_name(slot.name))
     told = gating.gate_of(context.recipe, slot).action != "continue"

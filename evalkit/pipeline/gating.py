@@ -10,7 +10,7 @@ from evalkit.console import say, warn
 from evalkit.errors import EvalkitError, Problem, did_you_mean
 from evalkit.family import GateOutcome
 from evalkit.fingerprint import fingerprint
-from evalkit.pipeline import evaluation
+from evalkit.pipeline import evaluation, head_to_head, plugins
 from evalkit.pipeline.layout import IterationSlot, iterations
 from evalkit.pipeline.step import Step, StepContext
 from evalkit.recipe import Recipe
@@ -60,7 +60,7 @@ def step_name(slot_name: str) -> str:
 
 def step_names(recipe: Recipe) -> list[str]:
     """The gates of a family that is measured."""
-    return [step_name(slot.name) for slot in iterations(recipe) if deciding(recipe, slot)]
+    return [step_name(slot.name) for slot in iterations(recipe) if decides(recipe, slot)]
 
 
 def gate_of(recipe: Recipe, slot: IterationSlot) -> Gate:
@@ -68,27 +68,81 @@ def gate_of(recipe: Recipe, slot: IterationSlot) -> Gate:
     return recipe.stages[slot.stage_index].gate
 
 
+def decides(recipe: Recipe, slot: IterationSlot) -> bool:
+    """Whether there is anything that decides about an iteration."""
+    return bool(deciding(recipe, slot)) or by_judges(recipe, slot)
+
+
+def by_judges(recipe: Recipe, slot: IterationSlot) -> bool:
+    """Whether judges decide who compare an iteration with its parent, and no benchmark."""
+    is_asked = gate_of(recipe, slot).metric == head_to_head.METRIC
+    return is_asked and bool(head_to_head.rounds(recipe, slot))
+
+
 def deciding(recipe: Recipe, slot: IterationSlot) -> list[PluginRef]:
     """The benchmarks that decide about an iteration."""
+    if gate_of(recipe, slot).metric == head_to_head.METRIC:
+        return []
     names = [name.replace("-", "_") for name in gate_of(recipe, slot).benchmarks]
     return [ref for ref in recipe.evaluation.benchmarks if not names or ref.key in names]
 
 
 def stops(recipe: Recipe, slot: IterationSlot) -> bool:
     """Whether the run waits for what is found."""
-    return gate_of(recipe, slot).action == "stop" and bool(deciding(recipe, slot))
+    return gate_of(recipe, slot).action == "stop" and decides(recipe, slot)
 
 
 def check(recipe: Recipe, stage: Stage) -> Iterator[Problem]:
     """What a stage's gate asks for and the recipe does not measure."""
-    known = [ref.key for ref in recipe.evaluation.benchmarks]
-    for number, name in enumerate(stage.gate.benchmarks):
+    gate, known = stage.gate, [ref.key for ref in recipe.evaluation.benchmarks]
+    for number, name in enumerate(gate.benchmarks):
         if name.replace("-", "_") not in known:
             message = f"'{name}' is none of the recipe's evaluation.benchmarks"
             yield Problem(f"gate.benchmarks.{number}", message, did_you_mean(name, known))
-    if stage.gate.action == "stop" and not known:
-        hint = "add 'evaluation: {benchmarks: [...]}', or set gate.action to warn"
+    if gate.metric == head_to_head.METRIC:
+        yield from _judges_problems(stage)
+    elif gate.action == "stop" and not known:
+        hint = (
+            "add 'evaluation: {benchmarks: [...]}', or set gate.action to warn"
+            f" or gate.metric to {head_to_head.METRIC}"
+        )
         yield Problem("gate.action", "a gate that stops needs a benchmark that decides", hint)
+    elif gate.metric is not None:
+        yield from _metric_problems(recipe, gate)
+
+
+def _judges_problems(stage: Stage) -> Iterator[Problem]:
+    if stage.gate.benchmarks:
+        message = f"no benchmark decides where gate.metric is {head_to_head.METRIC}"
+        yield Problem("gate.benchmarks", message, "remove it, or name a benchmark's metric")
+    own = stage.head_to_head
+    if not own.prompts or (stage.judge is None and own.other_judge is None):
+        lacks = "'prompts'" if not own.prompts else "a judge: 'other_judge', say"
+        message = f"gate.metric {head_to_head.METRIC} needs head_to_head, which is left out"
+        yield Problem("gate.metric", message, f"give head_to_head {lacks}")
+
+
+def _metric_problems(recipe: Recipe, gate: Gate) -> Iterator[Problem]:
+    """A metric by which no deciding benchmark can compare; nothing where one cannot tell its own.
+
+    A benchmark that is wrong itself is told where it stands.
+    """
+    names = [name.replace("-", "_") for name in gate.benchmarks]
+    known: set[str] = set()
+    for ref in recipe.evaluation.benchmarks:
+        if names and ref.key not in names:
+            continue
+        try:
+            metrics = plugins.make("benchmarks", ref).item_metrics(evaluation.open_source)
+        except EvalkitError:
+            return
+        if metrics is None:
+            return
+        known |= set(metrics)
+    if known and gate.metric not in known:
+        hint = did_you_mean(str(gate.metric), [*sorted(known), head_to_head.METRIC])
+        message = f"no benchmark that decides compares its items by '{gate.metric}'"
+        yield Problem("gate.metric", message, hint)
 
 
 def step(recipe: Recipe, slot: IterationSlot) -> Step:
@@ -110,7 +164,8 @@ def step(recipe: Recipe, slot: IterationSlot) -> Step:
             evaluation.step_name(name, ref)
             for name in (slot.parent, slot.name)
             for ref in benchmarks
-        ),
+        )
+        + (tuple(head_to_head.step_names(recipe, slot)) if by_judges(recipe, slot) else ()),
         work=lambda context: _decide(context, slot, gate),
         expensive=False,
         halt=partial(_why_not_on, slot, gate),
@@ -139,7 +194,9 @@ def _decide(context: StepContext, slot: IterationSlot, gate: Gate) -> Mapping[st
 
 
 def _results(context: StepContext, slot: IterationSlot) -> list[tuple[ResultSet, ResultSet]]:
-    """What each deciding benchmark measured: of the older checkpoint, and of the newer."""
+    """What each deciding benchmark or judge found: of the older checkpoint, and of the newer."""
+    if by_judges(context.recipe, slot):
+        return head_to_head.results(context, slot)
 
     def read(name: str, ref: PluginRef) -> ResultSet:
         folder = context.run.folder(evaluation.step_name(name, ref))

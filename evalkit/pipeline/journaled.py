@@ -1,4 +1,4 @@
-"""Engine, judge and scorer that keep every finished batch in the step's journal.
+"""A judge that keeps every finished batch in the step's journal.
 
 Batches are cut from the request list alone, so a resumed step asks for the very
 same remaining batches: re-batching would change rounding, and hence samples.
@@ -7,81 +7,22 @@ same remaining batches: re-batching would change rounding, and hence samples.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from evalkit.journal import Journal
-from evalkit.records import Checkpoint, Response, from_json
 from evalkit.roles import (
-    ContinuationScore,
-    Engine,
-    GenerationRequest,
+    Cost,
+    GameRequest,
     Judge,
-    LoadedModel,
     PairRequest,
     Progress,
     RatingRequest,
-    Sampling,
-    Scorer,
-    ScoringRequest,
     Verdict,
 )
 
 JUDGEMENTS_PER_BATCH = 256
-SCORINGS_PER_BATCH = 512
 Request = TypeVar("Request")
-
-
-class JournaledEngine(Engine):
-    """An engine whose responses survive a kill, batch by batch.
-
-    prepare: called before it computes anything.
-    """
-
-    def __init__(
-        self, engine: Engine, journal: Journal, prepare: Callable[[], None] = lambda: None
-    ) -> None:
-        super().__init__(engine.options)
-        self._engine, self._journal, self._prepare = engine, journal, prepare
-
-    def serve(self, checkpoint: Checkpoint, open_model: Callable[[], LoadedModel]) -> Engine:
-        self._engine.serve(checkpoint, open_model)
-        return self
-
-    @property
-    def tokenizer(self) -> Any:
-        return self._engine.tokenizer
-
-    def identity(self) -> Mapping[str, Any]:
-        return self._engine.identity()
-
-    def batches(self, requests: Sequence[GenerationRequest]) -> list[list[int]]:
-        return self._engine.batches(requests)
-
-    def generate(
-        self, requests: Sequence[GenerationRequest], sampling: Sampling, progress: Progress
-    ) -> list[tuple[Response, ...]]:
-        batches = self._engine.batches(requests)
-        chosen = [[requests[index] for index in batch] for batch in batches]
-        keys = [self._journal.key(["generate", sampling, batch]) for batch in chosen]
-        missing = [number for number, key in enumerate(keys) if self._journal.get(key) is None]
-        done = len(requests) - sum(len(batches[number]) for number in missing)
-        if missing:
-            self._prepare()
-        for place, made in self._engine.stream([chosen[number] for number in missing], sampling):
-            self._journal.put(keys[missing[place]], made)
-            done += len(made)
-            progress(done, len(requests))
-        answers: list[tuple[Response, ...]] = [()] * len(requests)
-        for batch, key in zip(batches, keys, strict=True):
-            for index, answer in zip(batch, self._journal.get(key) or (), strict=True):
-                answers[index] = tuple(from_json(Response, item) for item in answer)
-        return answers
-
-    def rest(self) -> None:
-        self._engine.rest()
-
-    def close(self) -> None:
-        self._engine.close()
 
 
 class JournaledJudge(Judge):
@@ -106,8 +47,31 @@ class JournaledJudge(Judge):
     def rate(self, requests: Sequence[RatingRequest], progress: Progress) -> list[Verdict]:
         return self._ask("rate", requests, self._judge.rate, progress)
 
+    def prompts_file(self) -> Path | None:
+        return self._judge.prompts_file()
+
+    def play(self, requests: Sequence[GameRequest], progress: Progress) -> list[Verdict]:
+        return self._ask("play", requests, self._judge.play, progress)
+
+    def weights_folder(self) -> Path | None:
+        return self._judge.weights_folder()
+
+    def cost_of(self, verdicts: Sequence[Verdict]) -> Cost | None:
+        return self._judge.cost_of(verdicts)
+
     def close(self) -> None:
         self._judge.close()
+
+    def due(self, requests: Sequence[PairRequest]) -> list[PairRequest]:
+        """Pairs whose verdict is not kept yet, equal ones once; of judges that answer one by one.
+
+        Others are asked batch by batch: all that is not kept whole is due.
+        """
+        if self._judge.stream([]) is None:
+            return list(requests)
+        question = ["compare", self.identity()]
+        keys = {self._journal.key([*question, request]): request for request in requests}
+        return [request for key, request in keys.items() if self._journal.get(key) is None]
 
     def _ask(
         self, kind: str, requests: Sequence[Any], work: Callable[..., Any], progress: Progress
@@ -142,26 +106,6 @@ class JournaledJudge(Judge):
         return [self._journal.get(key) for key in keys]
 
 
-class JournaledScorer:
-    """A scorer whose log-probabilities survive a kill, batch by batch.
-
-    open_scorer: asked for every batch, so that no model is held in between.
-    """
-
-    def __init__(self, open_scorer: Callable[[], Scorer], journal: Journal) -> None:
-        self._open_scorer, self._journal = open_scorer, journal
-
-    def score(
-        self, requests: Sequence[ScoringRequest], progress: Progress
-    ) -> list[tuple[ContinuationScore, ...]]:
-        def work(batch: Sequence[ScoringRequest], progress: Progress) -> Any:
-            return self._open_scorer().score(batch, progress)
-
-        batches = _consecutive(len(requests), SCORINGS_PER_BATCH)
-        answers = _in_batches(requests, batches, ["score"], work, self._journal, progress)
-        return [tuple(ContinuationScore(*item) for item in answer) for answer in answers]
-
-
 def _judgements(requests: Sequence[PairRequest] | Sequence[RatingRequest]) -> list[list[int]]:
     """Batches of judgements, each prompt's pairs in one: what is read of a pair is read once."""
     batches: list[list[int]] = []
@@ -176,10 +120,6 @@ def _judgements(requests: Sequence[PairRequest] | Sequence[RatingRequest]) -> li
             batches.append([])
         batches[-1].append(index)
     return batches
-
-
-def _consecutive(count: int, size: int) -> list[list[int]]:
-    return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
 
 
 def _in_batches(

@@ -12,22 +12,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from evalkit import resources
-from evalkit.errors import Problem, RecipeError, did_you_mean, missing_extra
+from evalkit.errors import RecipeError, did_you_mean, missing_extra
 from evalkit.pipeline import children, runner
 from evalkit.pipeline.step import Launch, RunOptions, Step
-from evalkit.recipe_document import KeyPath
-from evalkit.recipe_file import RecipeFile
 from evalkit.rundir import RunDir
 from evalkit.yaml_file import read_mapping
 
 KILLED = 128 + signal.SIGKILL  # what a shell makes of it
 SHIPPED = ("ddp", "fsdp2", "deepspeed_zero3")
-DISTRIBUTED = ("MULTI_GPU", "FSDP", "DEEPSPEED")
+DISTRIBUTED = ("MULTI_GPU", "FSDP", "DEEPSPEED", "MULTI_CPU")
 
 
 def find_launch(name: str, processes: int | None) -> Launch:
@@ -45,14 +42,14 @@ def find_launch(name: str, processes: int | None) -> Launch:
         raise RecipeError(
             f"--launch {name}: no such launch config", did_you_mean(name, SHIPPED) or f"use {known}"
         )
-    config = _read(file)
+    config = read_config(file)
     number = config.get("num_processes") if processes is None else processes
     if not isinstance(number, int) or number < 1:
         raise RecipeError(f"{file} does not say how many processes to start", "add --processes N")
     return Launch(str(file.absolute()), number)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_config(file: Path) -> dict[str, Any]:
     """An accelerate config whose every key accelerate knows; itself it lets nested ones pass."""
     config, lines = read_mapping(file, "launch config")
     for key, known in _keys(config):
@@ -96,61 +93,23 @@ def _known_flags() -> set[str]:
     return {action.dest for action in launch_command_parser()._actions}
 
 
-def check(launch: Launch, file: RecipeFile) -> Iterator[Problem]:
-    """What speaks against training this recipe so, on this machine."""
-    for number, stage in enumerate(file.recipe.stages):
-        if stage.training.batch_size % launch.processes:
-            key = ("stages", number, "training", "batch_size")
-            yield Problem(
-                f"{file.where(key)}  {'.'.join(map(str, key))}",
-                f"a batch of {stage.training.batch_size} prompts cannot be shared out to"
-                f" {launch.processes} processes",
-                "make it a multiple of --processes",
-            )
-    kind = _read(Path(launch.config))["distributed_type"]
-    if kind == "DEEPSPEED" and find_spec("deepspeed") is None:
-        hint = "pip install deepspeed, or use --launch fsdp2, which shards as much"
-        yield Problem("--launch", "the Python package 'deepspeed' is not installed", hint, True)
-    if kind == "DEEPSPEED":
-        yield from _beyond_deepspeed(file)
-    gpus = _gpus()
-    if gpus < launch.processes and (gpus or kind == "DEEPSPEED"):
-        found = f"{launch.processes} processes need a GPU each, and {gpus} are here"
-        yield Problem("--processes", found, f"use --processes {max(gpus, 1)}", True)
-
-
-def _beyond_deepspeed(file: RecipeFile) -> Iterator[Problem]:
-    """What needs weights or optimizer's state in a form that DeepSpeed does not keep them in."""
-    for number, stage in enumerate(file.recipe.stages):
-        settings = [stage.of_iteration(position).training for position in range(stage.iterations)]
-        found = {
-            "optimizer_state": any(one.optimizer_state == "kept" for one in settings),
-            "adapter.base_precision": any(one.base_precision == "nf4" for one in settings),
-        }
-        for name in (name for name, is_asked in found.items() if is_asked):
-            key: KeyPath = ("stages", number, "training", *name.split("."))
-            yield Problem(
-                f"{file.where(key)}  {'.'.join(map(str, key))}",
-                "cannot be had with DeepSpeed, which keeps weights and state in a form of its own",
-                "use --launch fsdp2, which shards as much",
-            )
-
-
-def _gpus() -> int:
-    import torch
-
-    return int(torch.cuda.device_count())
-
-
 def words_of(launch: Launch) -> list[str]:
     """What `accelerate launch` is told, up to the module that it starts."""
     words = ["--config_file", launch.config, "--num_processes", str(launch.processes)]
     words += ["--mixed_precision", "no"]  # training.precision decides, whatever the config says
-    told = _read(Path(launch.config)).get("deepspeed_config") or {}
-    if "deepspeed_config_file" in told:
-        beside = Path(launch.config).parent / told["deepspeed_config_file"]
-        words += ["--deepspeed_config_file", str(beside)]
-    return words
+    config = read_config(Path(launch.config))
+    if config["distributed_type"] == "MULTI_CPU":
+        # By itself accelerate starts several processes on CPUs with MPI alone. As if there were
+        # GPUs, torchrun does; where there are none, each then trains on the CPU.
+        words.append("--multi_gpu")
+    beside = deepspeed_file(launch, config)
+    return words if beside is None else [*words, "--deepspeed_config_file", str(beside)]
+
+
+def deepspeed_file(launch: Launch, config: dict[str, Any]) -> Path | None:
+    """What DeepSpeed itself is told, a file named relative to the launch config."""
+    name = (config.get("deepspeed_config") or {}).get("deepspeed_config_file")
+    return None if name is None else Path(launch.config).parent / name
 
 
 def run_launched(step: Step, run: RunDir, options: RunOptions, goal: str) -> None:
@@ -170,7 +129,17 @@ def run_launched(step: Step, run: RunDir, options: RunOptions, goal: str) -> Non
             check=False, pass_fds=children.kept_descriptors(run), stdout=2,
         )  # fmt: skip
         if done.returncode:
-            raise children.left_error(Path(told)) or children.ending(step, done.returncode)
+            raise _what_ended(step, Path(told), done.returncode)
+
+
+def _what_ended(step: Step, told: Path, code: int) -> BaseException:
+    """What is to be raised where a launch ended with an exit code other than 0."""
+    error = children.left_error(told)
+    if error is not None:
+        return error
+    if code not in (KILLED, children.INTERRUPTED):  # there, others only missed the one that ended
+        sys.stderr.write(children.left_traceback(told))
+    return children.ending(step, code)
 
 
 def main(words: list[str]) -> int:

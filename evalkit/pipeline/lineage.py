@@ -18,7 +18,7 @@ from evalkit.recipe import Recipe
 from evalkit.rundir import LINEAGE, Receipt, RunDir
 
 _AROUND = ("base_precision", "adapter")
-_SAMPLED = ("responses", "mean_response_tokens", "unfinished")
+_SAMPLED = ("responses", "mean_response_tokens", "unfinished", "duplicate_responses")
 
 
 def manifest(recipe: Recipe, run: RunDir) -> dict[str, Any]:

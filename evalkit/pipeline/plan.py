@@ -9,8 +9,10 @@ from evalkit.pipeline import (
     base,
     carding,
     comparison,
+    contamination,
     evaluation,
     gating,
+    head_to_head,
     judging,
     publishing,
     responses,
@@ -31,7 +33,7 @@ from evalkit.roles import PluginRef
 # What each command asks for; the steps that those need come along.
 _TRAINED: tuple[Kind, ...] = ("base", "train")
 _QUANTIZED: tuple[Kind, ...] = (*_TRAINED, "quantize")
-_MEASURED: tuple[Kind, ...] = (*_QUANTIZED, "evaluate", "compare")
+_MEASURED: tuple[Kind, ...] = (*_QUANTIZED, "evaluate", "contamination", "compare")
 _PUBLISHED: tuple[Kind, ...] = (*_MEASURED, "card", "publish")
 GOALS: dict[str, tuple[Kind, ...]] = {
     "train": _TRAINED,
@@ -60,9 +62,11 @@ def _steps(recipe: Recipe, kinds: tuple[Kind, ...]) -> Iterator[Step]:
         if judging.is_needed(recipe, slot):
             yield judging.step(recipe, slot)
         yield training.step(recipe, slot)
+        yield from head_to_head.steps(recipe, slot)
         yield from _evaluations(recipe, slot.name, measured)
         stopping = (gating.step_name(slot.name),) if gating.stops(recipe, slot) else ()
-        if stopping or ("evaluate" in kinds and gating.deciding(recipe, slot)):
+        is_measured = "evaluate" in kinds or gating.by_judges(recipe, slot)
+        if stopping or (is_measured and gating.decides(recipe, slot)):
             yield gating.step(recipe, slot)
     if "quantize" in kinds:
         for variant in recipe.variants:
@@ -71,6 +75,8 @@ def _steps(recipe: Recipe, kinds: tuple[Kind, ...]) -> Iterator[Step]:
                 recipe, variant_name(final_checkpoint(recipe), variant.key), measured
             )
     if "evaluate" in kinds:
+        if recipe.evaluation.contamination is not None:
+            yield contamination.step(recipe, recipe.evaluation.contamination)
         yield comparison.step(recipe)
     if "card" in kinds:
         yield carding.step(recipe)

@@ -43,6 +43,8 @@ def settings(kind: str, ref: PluginRef) -> dict[str, Any]:
         "version": plugin.version,
         "options": plugin.options.model_dump(mode="json"),
     }
+    if kind == "judges" and (engine := plugin.engine()) is not None:
+        found["engine"] = settings("engines", engine)
     if ref.name.endswith(".py"):  # somebody's own file: its text is its version
         found["file"] = file_digest(Path(ref.name).expanduser())
     elif package := registry.package_of(kind, ref.name):

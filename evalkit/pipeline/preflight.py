@@ -13,23 +13,25 @@ from evalkit.fetching import check_model
 from evalkit.loading import config_of
 from evalkit.pipeline import (
     carding,
+    contamination,
     gating,
-    launching,
+    head_to_head,
+    launch_checks,
     plugins,
     publishing,
     rendering_check,
+    stage_check,
     succession,
 )
 from evalkit.pipeline.evaluation import open_source
 from evalkit.pipeline.plan import GOALS
 from evalkit.pipeline.responses import iteration_prompts
 from evalkit.pipeline.step import Kind, Launch
-from evalkit.preferences import PreferenceOptions
 from evalkit.recipe import Recipe
 from evalkit.recipe_document import Document, KeyPath
 from evalkit.recipe_file import STAND_INS, RecipeFile, intact_sections, problems_error
-from evalkit.roles import DataNeeds, Judge, PluginRef
-from evalkit.stages import SamplingSection, Stage
+from evalkit.roles import Judge, PluginRef
+from evalkit.stages import Stage
 
 MIN_FREE_BYTES = 1_000_000_000
 
@@ -48,7 +50,7 @@ def check(
     """
     problems = list(_problems(file, _kinds(file.recipe, goal)))
     if launch is not None and file.recipe.stages:
-        problems += launching.check(launch, file)
+        problems += launch_checks.check(launch, file)
     if goal == "publish" and file.recipe.publish is None:
         problems.append(
             Problem(
@@ -182,6 +184,19 @@ def _stage_problems(file: RecipeFile, stage: Stage, key: KeyPath) -> Iterator[Pr
                 told.add((problem.message, problem.hint))
                 yield problem
     yield from _placed(file, key, succession.problems(stage))
+    yield from _head_to_head_problems(file, stage, (*key, "head_to_head"))
+
+
+def _head_to_head_problems(file: RecipeFile, stage: Stage, key: KeyPath) -> Iterator[Problem]:
+    section = stage.head_to_head
+    found: list[Problem] = []
+    if section.source is not None:
+        found += _plugin_problems(file, "sources", section.source, (*key, "source"))
+    if section.other_judge is not None:
+        found += _plugin_problems(file, "judges", section.other_judge, (*key, "other_judge"))
+    yield from found
+    if not found:
+        yield from _placed(file, key[:-1], head_to_head.check(stage))
 
 
 def _iteration_problems(
@@ -201,9 +216,7 @@ def _need_problems(recipe: Recipe, whole: Stage, position: int) -> Iterator[Prob
     """What an iteration's method must be given and is not; data is read for it."""
     stage = whole.of_iteration(position)
     needs = plugins.make("methods", stage.method).needs()
-    if needs.judge and stage.judge is None:
-        yield Problem("judge", f"{stage.method.name} needs a judge", "add 'judge: rule', say")
-    yield from _unused(stage, needs)
+    yield from stage_check.problems(stage, needs)
     try:
         prompts = plugins.make("sources", stage.prompts).prompts()
         for later in range(position, whole.iterations):
@@ -212,10 +225,8 @@ def _need_problems(recipe: Recipe, whole: Stage, position: int) -> Iterator[Prob
     except EvalkitError as error:
         yield Problem.of("prompts", error)
         return
-    tokenizer = rendering_check.tokenizer_of(recipe)
-    if tokenizer is not None:
-        for problem in rendering_check.prompt_problems(tokenizer, stage, prompts):
-            yield problem._replace(where="prompts")
+    for problem in rendering_check.row_problems(recipe, stage, prompts):
+        yield problem._replace(where="prompts")
     if needs.judge and stage.judge is not None:
         for problem in plugins.make("judges", stage.judge).check_prompts(prompts):
             yield problem._replace(where="prompts")
@@ -230,29 +241,13 @@ def _need_problems(recipe: Recipe, whole: Stage, position: int) -> Iterator[Prob
             )
 
 
-def _unused(stage: Stage, needs: DataNeeds) -> Iterator[Problem]:
-    """What is said otherwise than by default, and the stage's method makes no use of."""
-    without = {
-        "judge": (stage.judge is not None and not needs.judge, "has no responses judged"),
-        "preferences": (
-            stage.preferences != PreferenceOptions() and not (needs.judge or stage.compat),
-            "has no responses judged",
-        ),
-        "sampling": (
-            stage.sampling != SamplingSection() and not needs.samples,
-            "trains on no samples of its own",
-        ),
-    }
-    for key, (is_unused, why) in without.items():
-        if is_unused:
-            message = f"{stage.method.name} {why} as it is set, so this would change nothing"
-            yield Problem(key, message, f"remove '{key}'")
-
-
 def _calibration_problems(file: RecipeFile) -> Iterator[Problem]:
-    ref, key = file.recipe.calibration, ("calibration",)
-    if ref is None:
-        return
+    if file.recipe.calibration is not None:
+        yield from _source_problems(file, file.recipe.calibration, ("calibration",))
+
+
+def _source_problems(file: RecipeFile, ref: PluginRef, key: KeyPath) -> Iterator[Problem]:
+    """Of a source of prompts, its data included."""
     found = list(_plugin_problems(file, "sources", ref, key))
     yield from found
     if not found:
@@ -284,6 +279,12 @@ def _evaluation_problems(file: RecipeFile) -> Iterator[Problem]:
         wrong = list(_plugin_problems(file, "judges", section.judge, ("evaluation", "judge")))
         yield from wrong
         judge = None if wrong else plugins.make("judges", section.judge)
+    if section.audit is not None and section.audit.second is not None:
+        key = ("evaluation", "audit", "second")
+        yield from _plugin_problems(file, "judges", section.audit.second, key)
+    yield from _placed(file, contamination.KEY, contamination.check(file.recipe))
+    for number, ref in enumerate(section.contamination.sources if section.contamination else ()):
+        yield from _source_problems(file, ref, (*contamination.KEY, "sources", number))
     for number, ref in enumerate(section.benchmarks):
         place = ("evaluation", "benchmarks", number)
         found = list(_plugin_problems(file, "benchmarks", ref, place))
@@ -324,6 +325,8 @@ def _plugin_problems(
     try:
         plugin: Any = plugins.make(kind, ref)
         problems = plugins.missing_packages(plugin) or plugin.check()
+        if kind == "judges" and (engine := plugin.engine()) is not None:
+            yield from _plugin_problems(file, "engines", engine, (*key, "engine"))
     except RecipeError as error:
         problems = list(error.problems) or [Problem.of("", error)]
     yield from _placed(file, key, problems)

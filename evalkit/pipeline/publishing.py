@@ -18,7 +18,7 @@ from evalkit.console import say
 from evalkit.errors import EvalkitError, Problem
 from evalkit.family import Family, Member
 from evalkit.fingerprint import fingerprint
-from evalkit.pipeline import carding, evaluation
+from evalkit.pipeline import carding, contamination, evaluation
 from evalkit.pipeline.checkpoints import checkpoint_of
 from evalkit.pipeline.family import repo_id
 from evalkit.pipeline.layout import checkpoint_names
@@ -187,9 +187,11 @@ def _stage(context: StepContext, member: Member) -> Path:
 
 
 def _stage_records(context: StepContext, member: Member, ref: PluginRef, target: Path) -> None:
-    measured = context.run.folder(evaluation.step_name(member.checkpoint.name, ref))
+    step_name = evaluation.step_name(member.checkpoint.name, ref)
+    measured = context.run.folder(step_name)
     target.mkdir(parents=True)
-    shutil.copyfile(measured / evaluation.RESULT, target / evaluation.RESULT)
+    told = contamination.result_folder(context.run, context.recipe, step_name)
+    shutil.copyfile(told / evaluation.RESULT, target / evaluation.RESULT)
     for file in sorted((measured / evaluation.RAW).rglob("*")):
         if file.is_file():
             place = target / file.relative_to(measured / evaluation.RAW)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError, Problem, RecipeError
+from evalkit.fetching import cached_tokenizer_folder
 from evalkit.loading import check_folder, check_model_type, load_tokenizer
 from evalkit.pipeline import plugins
 from evalkit.pipeline.layout import iterations, stage_of
-from evalkit.pipeline.stage_rendering import check_template, sampling_token_ids
+from evalkit.pipeline.stage_rendering import check_rows, check_template, example_lines
 from evalkit.recipe import Recipe
-from evalkit.records import Prompt
+from evalkit.records import Prompt, dumps
 from evalkit.roles import PluginRef
 from evalkit.stages import Stage
+
+_first_rows: dict[str, Prompt] = {}  # of each source that was read here, by its reference
 
 
 def tokenizer_of(recipe: Recipe) -> Any | None:
@@ -33,10 +37,38 @@ def tokenizer_of(recipe: Recipe) -> Any | None:
         return None  # told as a problem of the base
 
 
-def example_of(recipe: Recipe) -> list[str]:
-    """An example's token ids as training sees it, in lines; none where there is nothing yet."""
-    tokenizer = tokenizer_of(recipe) if recipe.stages else None
-    return [] if tokenizer is None else check_template(recipe, tokenizer)
+def examples_of(recipe: Recipe) -> list[str]:
+    """The first row of each stage's data as training renders it, in lines; nothing is fetched.
+
+    An example of ours for data that `row_problems` has not met; no lines without a tokenizer.
+    """
+    tokenizer = tokenizer_of(recipe) or _cached_tokenizer(recipe)
+    if tokenizer is None:
+        return []
+    lines: list[str] = []
+    for index, stage in enumerate(recipe.stages):
+        row = _first_rows.get(dumps(stage.of_iteration(0).prompts.model_dump()))
+        with suppress(EvalkitError):  # told as a problem of the stage
+            lines += example_lines(tokenizer, recipe, index, row)
+    return lines
+
+
+def _cached_tokenizer(recipe: Recipe) -> Any | None:
+    """The tokenizer of a base on the Hub, if this machine's cache has it."""
+    model = recipe.base.model
+    if model is None or Path(model).is_dir() or find_spec("transformers") is None:
+        return None
+    folder = cached_tokenizer_folder(model, recipe.base.revision)
+    with suppress(EvalkitError):
+        return None if folder is None else _opened(folder)
+    return None
+
+
+def row_problems(recipe: Recipe, stage: Stage, prompts: Sequence[Prompt]) -> Iterator[Problem]:
+    """What the base's tokenizer makes of a stage's prompts, if it is here already."""
+    _first_rows.update({dumps(stage.prompts.model_dump()): prompt for prompt in prompts[:1]})
+    tokenizer = tokenizer_of(recipe)
+    return iter(()) if tokenizer is None else check_rows(tokenizer, stage, prompts)
 
 
 def base_problems(recipe: Recipe, folder: str | Path) -> Iterator[Problem]:
@@ -48,16 +80,6 @@ def base_problems(recipe: Recipe, folder: str | Path) -> Iterator[Problem]:
             check_template(recipe, _opened(folder))
     except EvalkitError as error:
         yield Problem.of("model", error)
-
-
-def prompt_problems(tokenizer: Any, stage: Stage, prompts: Sequence[Prompt]) -> Iterator[Problem]:
-    """What the template makes of a stage's prompts: one of each order of roles is rendered."""
-    kinds = {tuple(message.role for message in prompt.messages): prompt for prompt in prompts}
-    for prompt in kinds.values():
-        try:
-            sampling_token_ids(tokenizer, stage, prompt.messages)
-        except EvalkitError as error:
-            yield Problem("", f"prompt {prompt.id}: {error.message}", error.hint)
 
 
 def check_base(recipe: Recipe, folder: Path) -> None:
@@ -81,7 +103,7 @@ def _fetched_problems(recipe: Recipe, tokenizer: Any) -> Iterator[Problem]:
             continue
         seen.append(stage.prompts)
         prompts = plugins.make("sources", stage.prompts).prompts()
-        for problem in prompt_problems(tokenizer, stage, prompts):
+        for problem in check_rows(tokenizer, stage, prompts):
             yield problem._replace(where=f"stages.{slot.stage_index}.prompts")
     for number, ref in enumerate(recipe.evaluation.benchmarks):
         for problem in plugins.make("benchmarks", ref).check_tokenizer(tokenizer):

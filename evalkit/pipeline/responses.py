@@ -15,7 +15,12 @@ from evalkit.pipeline import plugins
 from evalkit.pipeline.checkpoints import checkpoint_of, open_engine, tokenizer
 from evalkit.pipeline.groups import write_groups
 from evalkit.pipeline.layout import IterationSlot, stage_of, step_of
-from evalkit.pipeline.stage_rendering import check_template, group, sampling_token_ids
+from evalkit.pipeline.stage_rendering import (
+    check_template,
+    example_lines,
+    group,
+    sampling_token_ids,
+)
 from evalkit.pipeline.step import Step, StepContext
 from evalkit.recipe import Recipe, as_data
 from evalkit.records import Prompt, Response
@@ -98,9 +103,9 @@ def _gather(
     whole = context.recipe.stages[slot.stage_index]
     prompts = iteration_prompts(whole, slot.position, source.prompts())
     own = tokenizer(checkpoint_of(context, slot.parent))
-    example = check_template(context.recipe, own)
-    if slot.number == 1:
-        say("\n".join(example))
+    check_template(context.recipe, own)
+    if slot.position == 0 and prompts:
+        say("\n".join(example_lines(own, context.recipe, slot.stage_index, prompts[0])))
     sampled: Sequence[tuple[Response, ...]] = [()] * len(prompts)
     seeds = [derive_seed(context.recipe.seed, slot.name, prompt.id) for prompt in prompts]
     if needs.samples:
@@ -109,7 +114,8 @@ def _gather(
             GenerationRequest(ids, needs.samples, seed)
             for ids, seed in zip(rendered, seeds, strict=True)
         ]
-        sampled = _sample(context, stage, slot, requests)
+        journal = Journal(context.scratch / "journal.jsonl")
+        sampled = sample(context, stage, slot.parent, requests, journal)
     groups = [
         replace(group(own, stage, prompt, responses, needs), seed=seed if needs.samples else None)
         for prompt, responses, seed in zip(prompts, sampled, seeds, strict=True)
@@ -122,12 +128,15 @@ def _gather(
     }
 
 
-def _sample(
-    context: StepContext, stage: Stage, slot: IterationSlot, requests: Sequence[GenerationRequest]
+def sample(
+    context: StepContext,
+    stage: Stage,
+    checkpoint: str,
+    requests: Sequence[GenerationRequest],
+    journal: Journal,
 ) -> list[tuple[Response, ...]]:
-    checkpoint = checkpoint_of(context, slot.parent)
-    journal = Journal(context.scratch / "journal.jsonl")
-    engine = open_engine(context.recipe.engine, checkpoint, journal)
+    """What a checkpoint answers, drawn as a stage says. journal: of this checkpoint alone."""
+    engine = open_engine(context.recipe.engine, checkpoint_of(context, checkpoint), journal)
     return engine.generate(requests, Sampling(**as_data(stage.sampling)), context.progress)
 
 
@@ -139,4 +148,5 @@ def _sampling_facts(sampled: Sequence[tuple[Response, ...]]) -> dict[str, Any]:
         "responses": len(responses),
         "mean_response_tokens": round(fmean(len(r.token_ids) for r in responses), 3),
         "unfinished": sum(r.finish_reason == "length" for r in responses),
+        "duplicate_responses": sum(len(g) - len({r.text for r in g}) for g in sampled),
     }

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,9 @@ from evalkit.errors import EvalkitError, Problem, RecipeError
 from evalkit.pipeline import (
     checkpoints,
     children,
+    judge_serving,
+    judging_cost,
+    kinship,
     launching,
     lineage,
     machine,
@@ -113,8 +116,10 @@ def prepare(goal: str, document: Document, orders: Orders) -> Ready:
     for name in orders.redo:
         runner.require_step(plan, name)
     if orders.dry_run:
-        for line in rendering_check.example_of(file.recipe):
+        for line in rendering_check.examples_of(file.recipe):
             say(line)
+    for warning in kinship.warnings(file.recipe):
+        say(f"warning: {warning}")
     return Ready(file, goal, plan, run, options, lacking)
 
 
@@ -126,6 +131,7 @@ def perform(ready: Ready, orders: Orders) -> list[str]:
     with contextlib.redirect_stdout(sys.stderr), ready.run.locked():
         _forget(ready, orders)
         _note_recipe(ready)
+        judging_cost.announce(ready.plan, summary.to_do(ready.plan, ready.run, ready.options))
         note = partial(lineage.write, ready.plan.recipe, ready.run)
         try:
             ran = runner.execute(
@@ -133,6 +139,7 @@ def perform(ready: Ready, orders: Orders) -> list[str]:
             )
         finally:
             checkpoints.close_engine()
+            judge_serving.close_servers()
     if not ran:
         say(f"nothing to do: all {len(ready.plan.steps)} steps of {ready.run.path} are finished")
     return ran
@@ -205,8 +212,10 @@ def _elsewhere(ready: Ready, orders: Orders) -> Callable[[Step], Callable[[], No
             return None
 
         def run_there() -> None:
+            judges = judge_serving.start_for(step.judge)
             checkpoints.release()  # what steps have left open here
-            run_it(step, ready.run, ready.options, ready.goal)
+            options = replace(ready.options, judge_servers=judges)
+            run_it(step, ready.run, options, ready.goal)
 
         return run_there
 

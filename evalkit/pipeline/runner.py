@@ -186,10 +186,13 @@ def begin_step(step: Step, run: RunDir) -> bool:
 
 
 def join_step(plan: Plan, step: Step, run: RunDir, options: RunOptions) -> None:
-    """Does a step's work beside the process that runs and writes it; its folder is there."""
-    folder = run.begin(step.name, step_fingerprint(_basis(step, run)))
+    """Does a step's work beside the process that runs and writes it; `begin_step` came before.
+
+    Nothing is written here: two processes that wrote the folder's mark would meet in its draft.
+    """
     with _told_what_lacks(step, run):
-        step.work(StepContext(plan.recipe, run, folder, options, no_progress))
+        context = StepContext(plan.recipe, run, run.working(step.name), options, no_progress)
+        step.work(context)
 
 
 def _basis(step: Step, run: RunDir) -> dict[str, Any]:

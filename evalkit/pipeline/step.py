@@ -12,7 +12,7 @@ from evalkit.console import is_rank_zero
 from evalkit.errors import EvalkitError
 from evalkit.fingerprint import fingerprint
 from evalkit.recipe import Recipe
-from evalkit.roles import Progress
+from evalkit.roles import PluginRef, Progress
 from evalkit.rundir import SCRATCH, Receipt, RunDir
 
 Kind = Literal[
@@ -22,6 +22,7 @@ Kind = Literal[
     "train",
     "quantize",
     "evaluate",
+    "contamination",
     "gate",
     "compare",
     "card",
@@ -44,12 +45,14 @@ class RunOptions:
     hub_root: folder of the Hub that evalkit serves for `publish.endpoint: local`.
     report_to: trackers that training reports to (`tracking.TRACKERS`).
     launch: how training steps are started; None trains in one process.
+    judge_servers: where the models of judges are served, for a step in a process of its own.
     """
 
     hub_root: Path
     replace: bool = False
     report_to: tuple[str, ...] = ()
     launch: Launch | None = None
+    judge_servers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RunOptions:
@@ -113,6 +116,7 @@ class Step:
     title: for people; cost: what it will take, in plain words (`1500 prompts x 5 responses`).
     holds: whether what a finished step did outside the run folder is still there.
     halt: why, after its result, the run must not go on; None where it may.
+    judge: who judges in it, if anybody does.
     """
 
     name: str
@@ -127,6 +131,7 @@ class Step:
     holds: Callable[[RunDir, RunOptions], bool] = lambda run, options: True
     after: tuple[str, ...] = ()
     halt: Callable[[Mapping[str, Any]], EvalkitError | None] = lambda result: None
+    judge: PluginRef | None = None
 
     def basis(self, run: RunDir) -> dict[str, Any] | None:
         """What its fingerprint is taken of; None while a step it needs is unfinished."""

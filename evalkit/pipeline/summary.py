@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,15 @@ from evalkit.console import no_progress
 from evalkit.durable import read_json
 from evalkit.errors import RecipeError
 from evalkit.family import Family
-from evalkit.pipeline import carding, comparison, evaluation, lineage, publishing, runner
+from evalkit.pipeline import (
+    carding,
+    comparison,
+    evaluation,
+    judging_cost,
+    lineage,
+    publishing,
+    runner,
+)
 from evalkit.pipeline.checkpoints import FOLDER as CHECKPOINT
 from evalkit.pipeline.family import gather
 from evalkit.pipeline.step import Plan, RunOptions, StepContext
@@ -46,7 +54,16 @@ def describe_plan(
             for step in plan.steps
         ],
         "intentions": publishing.intentions(plan, options),
+        "judging": judging_cost.describe_estimates(
+            judging_cost.estimates(plan, to_do(plan, run, options, again))
+        ),
     }
+
+
+def to_do(plan: Plan, run: RunDir, options: RunOptions, again: Collection[str] = ()) -> list[str]:
+    """Names of the steps that are not finished, or that are in `again`."""
+    states = {step.name: runner.state(step, run, options) for step in plan.steps}
+    return [name for name, state in states.items() if state != "done" or name in again]
 
 
 def print_plan(description: Mapping[str, Any]) -> None:
@@ -56,7 +73,7 @@ def print_plan(description: Mapping[str, Any]) -> None:
         what = f"{step['title']} ({step['cost']})" if step["cost"] else step["title"]
         rows.append([step["step"], step["state"], what])
     print_columns(rows)
-    for line in description["intentions"]:
+    for line in [*description["intentions"], *judging_cost.lines_of(description["judging"])]:
         click.echo(line)
     click.echo(f"run folder: {description['run']}")
 
@@ -99,6 +116,7 @@ def describe_run(path: Path) -> dict[str, Any]:
         "family": to_json(family) if family else None,
         "cards": _cards(run, family),
         "releases": to_json(publishing.read_releases(run)),
+        "spent": judging_cost.spent(run),
     }
 
 
@@ -121,6 +139,8 @@ def print_run(description: Mapping[str, Any]) -> None:
     elif description["scores"]:
         click.echo()
         _print_scores(description["scores"])
+    for line in judging_cost.spent_lines(description["spent"]):
+        click.echo(line)
     for release in description["releases"]:
         click.echo(f"{release['repo_id']}  {release['commit'][:12]}  {release['url']}")
 

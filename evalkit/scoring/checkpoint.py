@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from evalkit.errors import ScoreError
+from evalkit.journaled_models import scored
 from evalkit.roles import ContinuationScore, LoadedModel, Progress, ScoringRequest
-from evalkit.scoring.layout import BatchLayout, Row, lay_out
+from evalkit.scoring.architectures import causal_lm
+from evalkit.scoring.layout import BatchLayout, lay_out
 from evalkit.scoring.model import ScoringModel
-from evalkit.scoring.planning import (
-    ROW_TOKENS,
-    batch_rows,
-    default_token_budget,
-    laid_out_length,
-    prefix_rows,
-)
+from evalkit.scoring.planning import default_row_tokens, default_token_budget, laid_out_length
+from evalkit.scoring.prefix_tree import Pass, Plan, batch_rows, plan_passes
+from evalkit.scoring.stems import Stem, grown
 
 
 class CheckpointScorer:
@@ -52,35 +50,73 @@ class CheckpointScorer:
         Raises:
             ScoreError: a request cannot be scored, or the model answers with NaN.
         """
-        scores: list[tuple[ContinuationScore, ...]] = [()] * len(requests)
-        wanted = [index for index, request in enumerate(requests) if request.continuations]
-        done = len(requests) - len(wanted)
-        for rows in self._plan([requests[index] for index in wanted]):
-            members = [wanted[index] for row in rows for index in row]
-            for index, score in zip(
-                members, self._forward([requests[i] for i in members], rows), strict=True
-            ):
-                scores[index] = score
-            done += len(members)
-            progress(done, len(requests), "scoring")
-        return scores
+        return scored(self, requests, progress)
 
-    def _plan(self, requests: list[ScoringRequest]) -> list[list[Row]]:
+    def batches(self, requests: Sequence[ScoringRequest]) -> list[list[int]]:
+        """Indices of the requests that are computed together, fixed by the request list alone.
+
+        Those without continuations are in none.
+        """
+        return [one.members for one in self._plan(requests).passes]
+
+    def stream(
+        self, requests: Sequence[ScoringRequest], wanted: Sequence[int]
+    ) -> Iterator[tuple[int, list[tuple[ContinuationScore, ...]]]]:
+        """The answers of some of the batches, by ascending number, each as soon as it is there.
+
+        Raises:
+            ScoreError: a request cannot be scored, or the model answers with NaN.
+        """
+        plan = self._plan(requests)
+        stems: dict[int, Stem] = {}  # those that lead to the pass at work
+        for number in sorted(wanted):
+            one = plan.passes[number]
+            stem = self._stem(plan, one.stem, stems)
+            yield number, self._forward([requests[i] for i in one.members], one, stem)
+
+    def _plan(self, requests: Sequence[ScoringRequest]) -> Plan:
         layout = self._model.layout
+        wanted = [index for index, request in enumerate(requests) if request.continuations]
+        chosen = [requests[index] for index in wanted]
         if layout == "tree":
-            shared = prefix_rows(requests, min(ROW_TOKENS, self._token_budget))
-            return batch_rows(shared, self._token_budget)
-        rows = [([i], laid_out_length(request, layout)) for i, request in enumerate(requests)]
-        return batch_rows(rows, self._token_budget)
+            # Where branches are attended to one by one, a row may be as long as a pass.
+            dense = not self._model.branches
+            row_tokens = default_row_tokens(self._token_budget, dense)
+            plan = plan_passes(chosen, row_tokens, self._token_budget)
+        else:
+            rows = [([i], laid_out_length(request, layout)) for i, request in enumerate(chosen)]
+            plan = Plan([], [Pass(None, batch) for batch in batch_rows(rows, self._token_budget)])
+        passes = [
+            Pass(stem, [[wanted[index] for index in row] for row in rows])
+            for stem, rows in plan.passes
+        ]
+        return Plan(plan.stems, passes)
+
+    def _stem(self, plan: Plan, number: int | None, stems: dict[int, Stem]) -> Stem | None:
+        """The stem of this number; those that do not lead to it are dropped."""
+        path = plan.path(number)
+        for other in set(stems) - set(path):
+            del stems[other]
+        for one in path:
+            if one not in stems:
+                token_ids, below, _ = plan.stems[one]
+                with torch.inference_mode():
+                    stems[one] = grown(
+                        causal_lm(self._model.model),
+                        token_ids,
+                        None if below is None else stems[below],
+                    )
+        return None if number is None else stems[number]
 
     def _forward(
-        self, requests: list[ScoringRequest], rows: list[Row]
+        self, requests: list[ScoringRequest], one: Pass, stem: Stem | None
     ) -> list[tuple[ContinuationScore, ...]]:
         numbers = iter(range(len(requests)))
-        renumbered = [[next(numbers) for _ in row] for row in rows]
-        batch = lay_out(requests, renumbered, self._model.layout).to(self._device)
+        renumbered = [[next(numbers) for _ in row] for row in one.rows]
+        above = 0 if stem is None else stem.length
+        batch = lay_out(requests, renumbered, self._model.layout, above).to(self._device)
         with torch.inference_mode():
-            scores = self._model(batch)
+            scores = self._model(batch, stem=stem)
         if not torch.isfinite(scores.logp_N).all():
             raise ScoreError(
                 "the model gives log-probabilities that are not numbers",

@@ -106,7 +106,8 @@ class _Scored(NamedTuple):
 class _RowTokens:
     """One row being filled, sequence by sequence in lexicographic order."""
 
-    def __init__(self) -> None:
+    def __init__(self, above: int) -> None:
+        self._above = above
         self.token_ids: list[int] = []
         self.positions: list[int] = []
         self.subtree_ends: list[int] = []
@@ -123,7 +124,7 @@ class _RowTokens:
         for position in range(shared, len(token_ids)):
             self._path.append(len(self.token_ids))
             self.token_ids.append(token_ids[position])
-            self.positions.append(position)
+            self.positions.append(self._above + position)
             self.subtree_ends.append(0)
         self._latest = token_ids
         return list(self._path)
@@ -163,16 +164,20 @@ def tree_length(request: ScoringRequest) -> int:
 
 
 def lay_out(
-    requests: Sequence[ScoringRequest], rows: Sequence[Row], layout: BatchLayout = "tree"
+    requests: Sequence[ScoringRequest],
+    rows: Sequence[Row],
+    layout: BatchLayout = "tree",
+    above: int = 0,
 ) -> PackedBatch:
     """The batch whose rows hold the given requests; every request must be in exactly one row.
 
     rows: what shares a row of a tree. Other layouts take all that is in them, in this order.
+    above: so many first tokens of every prompt are in a stem, not in the rows; fewer than any has.
 
     Raises:
         ScoreError: a request without prompt tokens or with an empty continuation.
     """
-    sequences = _sequences(requests)
+    sequences = _sequences(requests, above)
     order = [index for row in rows for index in row]
     if layout == "cache":
         return _prompts_and_branches([requests[i] for i in order], [sequences[i] for i in order])
@@ -184,7 +189,7 @@ def lay_out(
     filled: list[_RowTokens] = []
     scored: list[_Scored] = []
     for number, group in enumerate(groups):
-        row = _RowTokens()
+        row = _RowTokens(above)
         for sequence in sorted(group) if layout == "tree" else group:
             path = row.add(sequence.token_ids, share=layout == "tree")
             outputs = path[sequence.first_scored :]
@@ -197,7 +202,7 @@ def lay_out(
     return _tensors(layout, filled, scored)
 
 
-def _sequences(requests: Sequence[ScoringRequest]) -> list[list[_Sequence]]:
+def _sequences(requests: Sequence[ScoringRequest], above: int) -> list[list[_Sequence]]:
     result: list[list[_Sequence]] = []
     number = 0
     for prompt, continuations in requests:
@@ -207,8 +212,9 @@ def _sequences(requests: Sequence[ScoringRequest]) -> list[list[_Sequence]]:
         for continuation in continuations:
             if not continuation:
                 raise ScoreError("a continuation without tokens cannot be scored")
-            token_ids = tuple(prompt) + tuple(continuation[:-1])
-            group.append(_Sequence(token_ids, number, len(prompt) - 1, tuple(continuation)))
+            token_ids = tuple(prompt[above:]) + tuple(continuation[:-1])
+            first = len(prompt) - above - 1
+            group.append(_Sequence(token_ids, number, first, tuple(continuation)))
             number += 1
         result.append(group)
     return result

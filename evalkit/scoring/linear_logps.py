@@ -15,6 +15,8 @@ from torch.autograd.function import once_differentiable
 
 # Logits computed at a time: on a CPU about what its caches hold, on a GPU what keeps it busy.
 CHUNK_LOGITS = {"cpu": 1 << 22, "cuda": 1 << 26}
+# When a checkpoint is only scored on a CPU, they would be most of the memory in use.
+SCORED_LOGITS = 1 << 20
 
 
 class Chunk(NamedTuple):
@@ -45,7 +47,11 @@ class Settings(NamedTuple):
 
 def chunks_of(head_S: Tensor, n_positions: int, vocabulary: int) -> list[Chunk]:
     """Consecutive positions whose logits make CHUNK_LOGITS; head_S is ascending."""
-    size = max(1, CHUNK_LOGITS.get(head_S.device.type, CHUNK_LOGITS["cuda"]) // vocabulary)
+    device = head_S.device.type
+    most = CHUNK_LOGITS.get(device, CHUNK_LOGITS["cuda"])
+    if device == "cpu" and torch.is_inference_mode_enabled():
+        most = min(most, SCORED_LOGITS)
+    size = max(1, most // vocabulary)
     if n_positions <= size:
         return [Chunk(slice(0, n_positions), slice(0, len(head_S)))]
     edges = [*range(0, n_positions, size), n_positions]

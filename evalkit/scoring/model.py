@@ -6,6 +6,7 @@ this module and gradients are synchronised as for any other.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple
 
 import torch
@@ -48,11 +49,16 @@ class ScoringModel(nn.Module):
     """A causal LM that scores continuations; `model` is the transformers (or peft) model inside.
 
     layout: of the batches it is given; default tree where that is exact, else padded.
+    precision: what a pass computes in where the weights have more, `float32` or `bfloat16`. The
+        rule stands here and not around the pass, so that no wrapper casts weights or sums.
     """
 
-    def __init__(self, model: Any, layout: BatchLayout | None = None) -> None:
+    def __init__(
+        self, model: Any, layout: BatchLayout | None = None, precision: str = "float32"
+    ) -> None:
         super().__init__()
         self.model = model
+        self.precision = precision
         inside = causal_lm(model)
         if layout is None:
             layout = "padded" if inexact_because(inside, "tree") else "tree"
@@ -112,15 +118,24 @@ class ScoringModel(nn.Module):
         """
         if batch.layout != self.layout:
             raise ScoreError(f"a {self.layout} model was given a batch laid out as {batch.layout}")
+        with _computing_in(self.precision, batch.input_ids_RT.device.type):
+            return _by_continuation(self._scores(batch, watch, stem), batch)
+
+    def _scores(self, batch: PackedBatch, watch: bool, stem: Stem | None) -> TokenScores:
         inside = causal_lm(self.model)
         targets = Targets(batch.head_S, batch.target_S)
         if self._architecture is None:
             logits_UV = (scored_logits_alone if self._alone else scored_logits)(inside, batch)
-            return _by_continuation(score_logits(logits_UV, targets, watch), batch)
+            return score_logits(logits_UV, targets, watch)
         hidden_UH = scored_hidden(inside, self._architecture, batch, stem)
         cap = getattr(self.config, "final_logit_softcapping", None)
-        scores = score_tokens(inside.get_output_embeddings(), hidden_UH, targets, cap, watch)
-        return _by_continuation(scores, batch)
+        return score_tokens(inside.get_output_embeddings(), hidden_UH, targets, cap, watch)
+
+
+def _computing_in(precision: str, device_type: str) -> contextlib.AbstractContextManager[Any]:
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device_type, dtype=getattr(torch, precision))
 
 
 def _by_continuation(scores: TokenScores, batch: PackedBatch) -> ContinuationLogps:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit.roles import ScoringRequest
-from evalkit.scoring.layout import BatchLayout, Row, common_prefix_length, tree_length
+from evalkit.scoring.layout import BatchLayout, Row, tree_length
 
 ROW_TOKENS = 512  # longer rows waste dense attention; shorter ones share less
-CPU_TOKEN_BUDGET = 4096
+CPU_TOKEN_BUDGET = 1024
 # One pair or so at a time: activations are kept, and a CPU is busy with few tokens. Short requests
 # still share passes, whose overhead they would else mostly be.
 CPU_TRAINING_TOKEN_BUDGET = 1024
@@ -27,6 +27,14 @@ def default_token_budget(device_type: str, training: bool = False) -> int:
     if device_type != "cpu":
         return GPU_TOKEN_BUDGET
     return CPU_TRAINING_TOKEN_BUDGET if training else CPU_TOKEN_BUDGET
+
+
+def default_row_tokens(token_budget: int, dense: bool) -> int:
+    """Tokens up to which requests share a row when a checkpoint is scored.
+
+    dense: attention in a row takes time with the square of its length.
+    """
+    return min(ROW_TOKENS, token_budget) if dense else token_budget
 
 
 def split_by_tokens(
@@ -113,38 +121,3 @@ def _first_fit(sizes: Sequence[int]) -> list[Row]:
 
 def _by_size(sizes: Sequence[int]) -> list[int]:
     return sorted(range(len(sizes)), key=lambda index: (-sizes[index], index))
-
-
-def prefix_rows(
-    requests: Sequence[ScoringRequest], row_tokens: int = ROW_TOKENS
-) -> list[tuple[Row, int]]:
-    """Rows (with their lengths) in which neighbours share prefixes across requests.
-
-    row_tokens: rows are filled up to this. A row may grow to twice its first prompt: the requests
-        of a few-shot task that begin with the same long examples then pay for them once.
-    """
-    rows: list[tuple[Row, int]] = []
-    capacity = 0
-    latest: tuple[int, ...] = ()
-    for index in sorted(range(len(requests)), key=lambda i: (requests[i].prompt_token_ids, i)):
-        prompt, size = requests[index].prompt_token_ids, tree_length(requests[index])
-        grown = size - common_prefix_length(latest, prompt)
-        if rows and rows[-1][1] + grown <= capacity:
-            rows[-1] = ([*rows[-1][0], index], rows[-1][1] + grown)
-        else:
-            rows.append(([index], size))
-            capacity = max(row_tokens, 2 * len(prompt))
-        latest = prompt
-    return rows
-
-
-def batch_rows(rows: Sequence[tuple[Row, int]], token_budget: int) -> list[list[Row]]:
-    """Rows of similar length grouped so that each group, padded, keeps within the budget."""
-    batches: list[list[Row]] = []
-    width = 0
-    for row, length in sorted(rows, key=lambda item: (-item[1], item[0])):
-        if not batches or (len(batches[-1]) + 1) * width > token_budget:
-            batches.append([])
-            width = length
-        batches[-1].append(row)
-    return batches

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from evalkit import frontmatter
 from evalkit.errors import CardError, PrerequisiteError, Problem, RecipeError
 from evalkit.fingerprint import fingerprint
-from evalkit.roles import Options
+from evalkit.roles import Options, Prefetched
 from evalkit.sources.hub_snapshot import Snapshot, commit_of, fetch, open_snapshot
 from evalkit.sources.own_data import OwnDataOptions, OwnDataSource
 from evalkit.sources.readers import read_table
@@ -78,6 +78,14 @@ class DatasetSource(OwnDataSource):
         shown = {f"{name}/{file}": path
                  for file, path in zip(names, fetch(name, commit, names), strict=True)}  # fmt: skip
         return read_table(self._name(), shown)
+
+    def prefetch(self) -> list[Prefetched]:
+        """The files of the split."""
+        name = self.options.dataset
+        commit = commit_of(name, self.options.revision)
+        names = self._files(open_snapshot(name, commit))
+        fetch(name, commit, names)
+        return [Prefetched("dataset", name, commit, ", ".join(names))]
 
     def description(self) -> Mapping[str, str]:
         """Name, digest, dataset and commit; the revision as written where that is not known here.

@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 from evalkit.family import Member
 from evalkit.leaderboard import Average, Column
+from evalkit.metrics.combined import Z95
 from evalkit.records import Score
 from evalkit.standings.numbers import decimals_of, number, unit_of, with_interval
 from evalkit.standings.protocols import unlike
-
-Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)

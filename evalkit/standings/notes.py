@@ -26,6 +26,7 @@ def notes_of(
     if any(cell is None for cell in cells):
         notes.append(f"{EMPTY}: not measured.")
     notes += _departure_notes(columns)
+    notes += _harness_notes(definition, columns)
     notes += _imported_notes(columns, members)
     notes += _judge_notes(columns, members)
     return notes + [note for column in columns for note in column.notes]
@@ -45,13 +46,39 @@ def _departure_notes(columns: Sequence[Filled]) -> list[str]:
     ]
 
 
+def _harness_notes(definition: Definition, columns: Sequence[Filled]) -> list[str]:
+    """Which harness and template made the numbers of a leaderboard that has its own harness."""
+    if not definition.harness:
+        return []
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for column in columns:
+        for score in filter(None, column.scores):
+            harness = str(score.settings.get("harness", "a harness that is not stated"))
+            template = _template(score.settings.get("chat_template"))
+            found.setdefault((harness, template), {})[column.column.heading] = None
+    return [
+        f"Made with {harness}{template}{_unlike(definition, harness)}: {'; '.join(headings)}."
+        for (harness, template), headings in found.items()
+    ]
+
+
+def _template(stated: object) -> str:
+    return "" if stated is None else f", {'with' if stated else 'without'} a chat template"
+
+
+def _unlike(definition: Definition, harness: str) -> str:
+    if harness == definition.harness:
+        return ""
+    return f" (the leaderboard's own figures, made with {definition.harness}, are another test's)"
+
+
 def _judge_notes(columns: Sequence[Filled], members: Sequence[Member]) -> list[str]:
     judged: dict[str, list[str]] = {}
     for column in columns:
         for member, score in zip(members, column.scores, strict=True):
             if score is None:
                 continue
-            judge = judge_name(result_of(member, column.column.benchmark, score).provenance)
+            judge = judge_name(result_of(member, column.column).provenance)
             headings = judged.setdefault(judge, []) if judge else []
             if column.column.heading not in headings:
                 headings.append(column.column.heading)
@@ -65,7 +92,7 @@ def _imported_notes(columns: Sequence[Filled], members: Sequence[Member]) -> lis
         tools: dict[str, list[str]] = {}
         for member, score in zip(members, column.scores, strict=True):
             if score is not None:
-                tool = imported_from(result_of(member, column.column.benchmark, score))
+                tool = imported_from(result_of(member, column.column))
                 tools.setdefault(tool, []).append(member.title)
         for tool in filter(None, tools):
             whose = "" if len(tools) == 1 else f" of {', '.join(tools[tool])}"

@@ -36,7 +36,7 @@ def unlike(
 
 
 def _protocol(column: Column, member: Member, score: Score) -> dict[str, Any]:
-    result = result_of(member, column.benchmark, score)
+    result = result_of(member, column)
     return {
         **score.settings,
         "harness": result.provenance.get("harness"),
@@ -44,14 +44,12 @@ def _protocol(column: Column, member: Member, score: Score) -> dict[str, Any]:
     }
 
 
-def result_of(member: Member, benchmark: str, score: Score) -> ResultSet:
-    """The result set of a member that holds this very score."""
-    for result in member.results:
-        if result.benchmark == benchmark and any(score is other for other in result.scores):
-            return result
-    raise CardError(
-        f"{member.title} has no result of {benchmark} with {score.metric} of {score.task}"
-    )
+def result_of(member: Member, column: Column) -> ResultSet:
+    """The result set of a member that holds a column's score."""
+    found = column.found(member)
+    if found is None:
+        raise CardError(f"{member.title} has no result for the column {column.heading}")
+    return found.result
 
 
 def imported_from(result: ResultSet) -> str:

@@ -7,50 +7,17 @@ loaded model, and the loss of each step.
 import argparse
 import json
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from meter import Meter
 from world import MAX_LENGTH, SHAPES, Group, groups, text
 
 from evalkit.records import TrainingExample
 from evalkit.training_settings import TrainingSettings
 
 LEARNING_RATE, BETA = 1e-6, 0.001
-
-
-class Meter:
-    """Time and peak memory between two moments, in seconds and bytes."""
-
-    def __init__(self, device: str) -> None:
-        self._cuda = device == "cuda"
-        if self._cuda:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            self._before = torch.cuda.memory_allocated()
-        else:
-            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
-            self._before = _status_bytes("VmRSS")
-
-    def peak_bytes(self) -> int:
-        """The most memory held since the start, above what was held then."""
-        peak = torch.cuda.max_memory_allocated() if self._cuda else _status_bytes("VmHWM")
-        return peak - self._before
-
-    def seconds(self, work: Callable[[], Any]) -> float:
-        """How long some work takes."""
-        started = time.perf_counter()
-        work()
-        if self._cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter() - started
-
-
-def _status_bytes(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(key)))
 
 
 def trl(arguments: argparse.Namespace, data: list[Group], work: Path) -> dict[str, Any]:
@@ -114,7 +81,7 @@ def evalkit(arguments: argparse.Namespace, data: list[Group], work: Path) -> dic
         warmup_ratio=0.0, schedule="constant", max_length=MAX_LENGTH, precision=arguments.dtype,
         layout=arguments.arm.split("_")[1], attention=arguments.attention,
         token_budget=arguments.token_budget,
-        gradient_checkpointing=arguments.arm.endswith("_checkpointed"),
+        gradient_checkpointing=arguments.arm.endswith("_checkpointed") or "auto",
     )  # fmt: skip
     targets = tuple(n / (arguments.responses - 1) for n in reversed(range(arguments.responses)))
     examples = [

@@ -1,0 +1,352 @@
+"""`evalkit judge calibrate`: the published outputs of anchor models, judged again by another judge.
+
+Published judge models are retired one after the other. Where a new one puts known models says
+what its figures mean; they never stand in one column with official ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalkit import __version__
+from evalkit.benchmarks.alpaca_eval_files import Judged, Side, write_files
+from evalkit.benchmarks.alpaca_eval_judging import Preference, judged, shows_model_first
+from evalkit.benchmarks.alpaca_eval_official import annotator_label
+from evalkit.console import no_progress, progress_line
+from evalkit.durable import write_text
+from evalkit.errors import RecipeError
+from evalkit.fingerprint import fingerprint
+from evalkit.journal import Journal
+from evalkit.metrics.calibration import Calibration, calibration
+from evalkit.metrics.win_rate import is_missing, preferred
+from evalkit.pipeline import checkpoints, judge_serving, plugins
+from evalkit.pipeline.anchors import Anchor, Official, read_anchors, read_official
+from evalkit.pipeline.judge_around import JudgeAround
+from evalkit.pipeline.judge_audit import Judgement, WitnessedJudge, of_verdicts
+from evalkit.pipeline.judge_record import write_judge
+from evalkit.recipe_file import problems_error
+from evalkit.records import Message, Prompt, to_json
+from evalkit.roles import Judge, PairRequest, PluginRef, Progress, Verdict
+from evalkit.rundir import SPENDING
+
+FIGURES = "calibration.json"
+JOURNAL = "journal.jsonl"
+FEW = 5  # anchors below which an order says little
+
+
+class CalibrationOptions(NamedTuple):
+    """What is judged again, by whom, and against what.
+
+    anchors: result folders. baseline: the model_outputs.json of the other side, or its folder.
+    official: files and folders of the official judge; none takes what lies below the anchors.
+    limit: only so many instructions, drawn from the seed; None takes all.
+    order_seed: draws which output is shown first; 0 draws as alpaca_eval does.
+    """
+
+    anchors: Sequence[Path]
+    baseline: Path
+    judge: PluginRef
+    official: Sequence[Path] = ()
+    limit: int | None = None
+    seed: int = 0
+    order_seed: int = 0
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Everything read and checked; nothing was asked yet.
+
+    texts: the instructions that are asked, in the baseline's order.
+    """
+
+    options: CalibrationOptions
+    anchors: list[Anchor]
+    baseline: Anchor
+    official: Official
+    texts: list[str]
+
+
+def prepare(options: CalibrationOptions) -> Ready:
+    """Reads anchors, baseline and the official side, and checks the judge.
+
+    Raises:
+        RecipeError: something does not fit; PrerequisiteError: something is not there.
+    """
+    anchors = read_anchors(options.anchors)
+    (baseline,) = _one_baseline(options.baseline)
+    anchors = [anchor for anchor in anchors if anchor.name != baseline.name]
+    if not anchors:
+        raise RecipeError("the baseline alone is no anchor", "name other models' result folders")
+    instructions = list(baseline.outputs)
+    official = read_official(anchors, options.official, instructions)
+    texts = _chosen(instructions, options.limit, options.seed)
+    for anchor in anchors:
+        if not any(text in anchor.outputs for text in texts):
+            raise RecipeError(
+                f"anchor {anchor.name} answers none of the baseline's instructions",
+                "baseline and anchors must be of one instruction set",
+            )
+    _check_judge(options.judge, [_prompt(text) for text in texts])
+    return Ready(options, anchors, baseline, official, texts)
+
+
+def estimate(ready: Ready, folder: Path) -> dict[str, Any]:
+    """How many judgements are due, how many are kept from before, and what the rest may cost."""
+    judge: Judge = plugins.make("judges", ready.options.judge)
+    counting = _Counting(judge)
+    for anchor in ready.anchors:
+        _judge_anchor(ready, anchor, counting)
+    journaled = checkpoints.open_judge(judge, Journal(folder / JOURNAL), folder / SPENDING)
+    due = journaled.due(counting.requests)
+    cost = judge.estimate(due)
+    return {
+        "anchors": len(ready.anchors),
+        "instructions": len(ready.texts),
+        "judgements": len(counting.requests),
+        "kept": len(counting.requests) - len(due),
+        "cost_of_the_rest": None if cost is None else cost._asdict(),
+    }
+
+
+def calibrate(ready: Ready, folder: Path) -> dict[str, Any]:
+    """Judges what is not judged yet, and writes figures and annotations into `folder`.
+
+    Every verdict is kept as it comes: cut off, the same command goes on.
+
+    Raises:
+        PrerequisiteError: the judge cannot be asked.
+        ScoreError: it decided nothing on some anchor.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        plugin = plugins.make("judges", ready.options.judge)
+        opened = checkpoints.open_judge(plugin, Journal(folder / JOURNAL), folder / SPENDING)
+        with closing(opened):
+            witness = WitnessedJudge(opened)
+            preferences: dict[str, dict[str, Preference]] = {}
+            for anchor in ready.anchors:
+                with progress_line(anchor.name) as progress:
+                    preferences[anchor.name] = _judge_anchor(ready, anchor, witness, progress)
+            identity = dict(witness.identity())
+            cost = opened.cost_of([one.verdict for one in witness.judgements])
+    finally:
+        judge_serving.close_servers()
+    found = _figures(ready, preferences, identity, witness.judgements)
+    if cost is not None:
+        found["cost"] = cost._asdict()
+    for anchor in ready.anchors:
+        given = list(preferences[anchor.name].values())
+        _write_files(ready, anchor, given, identity, folder)
+    text = json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(folder / FIGURES, text + "\n")
+    return found
+
+
+class _Counting(JudgeAround):
+    """Judges nothing, and remembers what it was asked."""
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__(judge)
+        self.requests: list[PairRequest] = []
+
+    def compare(self, requests: Sequence[PairRequest], progress: Progress) -> list[Verdict]:
+        self.requests += requests
+        return [Verdict(None, "not asked")] * len(requests)
+
+
+def _one_baseline(path: Path) -> list[Anchor]:
+    found = read_anchors([path])
+    if len(found) != 1:
+        raise RecipeError(f"{path} holds {len(found)} models", "name the baseline's own folder")
+    return found
+
+
+def _chosen(instructions: list[str], limit: int | None, seed: int) -> list[str]:
+    if limit is None or limit >= len(instructions):
+        return instructions
+    order = sorted(instructions, key=lambda text: fingerprint([seed, "calibrate", text]))
+    drawn = set(order[:limit])
+    return [text for text in instructions if text in drawn]
+
+
+def _check_judge(ref: PluginRef, prompts: Sequence[Prompt]) -> None:
+    judge: Judge = plugins.make("judges", ref)
+    problems = plugins.missing_packages(judge) or judge.check()
+    engine = judge.engine()
+    if not problems and engine is not None:
+        serving = plugins.make("engines", engine)
+        problems = plugins.missing_packages(serving) or serving.check()
+    problems = problems or judge.check_prompts(prompts)
+    if problems:
+        raise problems_error([p._replace(where=f"judge {ref.name}: {p.where}") for p in problems])
+
+
+def _judge_anchor(
+    ready: Ready, anchor: Anchor, judge: Judge, progress: Progress = no_progress
+) -> dict[str, Preference]:
+    """What the judge prefers, by instruction: the baseline's output, or the anchor's."""
+    texts = _answered(ready, anchor)
+    pairs = [(_prompt(text), anchor.outputs[text], ready.baseline.outputs[text]) for text in texts]
+    firsts = [shows_model_first(text, ready.options.order_seed) for text in texts]
+    return dict(zip(texts, judged(judge, pairs, firsts, progress), strict=True))
+
+
+def _answered(ready: Ready, anchor: Anchor) -> list[str]:
+    return [text for text in ready.texts if text in anchor.outputs]
+
+
+def _prompt(text: str) -> Prompt:
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Prompt(name, (Message("user", text),))
+
+
+# --- figures and files ---------------------------------------------------------------------
+
+
+def _figures(
+    ready: Ready,
+    given: Mapping[str, Mapping[str, Preference]],
+    identity: Mapping[str, Any],
+    judgements: Sequence[Judgement],
+) -> dict[str, Any]:
+    names = [anchor.name for anchor in ready.anchors]
+    preferences = {
+        name: {text: one.value for text, one in by_text.items()} for name, by_text in given.items()
+    }
+    new_MN = _table(preferences, names, ready.texts)
+    official_MN = _table(ready.official.preferences, names, ready.texts)
+    whole = ready.options.limit is None
+    # Of some of the instructions, a published figure of all of them is no fair counterpart.
+    stated = [
+        ready.official.win_rates.get(name) if whole or np.isnan(official_MN[row]).all() else None
+        for row, name in enumerate(names)
+    ]
+    found = calibration(new_MN, official_MN, stated, ready.options.seed)
+    return {
+        "what": "AlpacaEval outputs of anchor models, judged by another judge than the official",
+        "evalkit": __version__,
+        "judge": identity,
+        "judge_digest": fingerprint(identity),
+        "annotator": annotator_label(identity),
+        "official_judge": ready.official.annotator or "not stated",
+        "baseline": ready.baseline.name,
+        "baseline_digest": _baseline_side(ready).digest,
+        "instructions": len(ready.texts),
+        "seed": ready.options.seed,
+        "intervals": "95 %, paired bootstrap over instructions; which models are anchors is given",
+        "anchors": [
+            _anchor_row(ready, name, row, preferences[name], found)
+            for row, name in enumerate(names)
+        ],
+        **{key: _limits(getattr(found, key)) for key in _TOGETHER},
+        "verdicts": of_verdicts([one.verdict for one in judgements]),
+        "notes": _notes(ready),
+    }
+
+
+def _notes(ready: Ready) -> list[str]:
+    """What a reader must know beside the figures."""
+    found = ["official figures are another judge's: never put both in one column"]
+    if len(ready.anchors) < FEW:
+        found.append(
+            f"{len(ready.anchors)} anchors say little of an order: {FEW} or more, from weak to"
+            " strong, say more"
+        )
+    by_figure = [a.name for a in ready.anchors if a.name not in ready.official.preferences]
+    if by_figure:
+        found.append(
+            "known by their official win rate alone, so that offsets are not paired and no"
+            f" agreement is told: {', '.join(by_figure)}"
+        )
+    if by_figure and ready.options.limit is not None:
+        found.append("these win rates are of all instructions, and not of those drawn here")
+    return found
+
+
+_TOGETHER = ("spearman", "kendall", "offset", "agreement", "kappa")
+
+
+def _anchor_row(
+    ready: Ready,
+    name: str,
+    row: int,
+    preferences: Mapping[str, float | None],
+    found: Calibration,
+) -> dict[str, Any]:
+    figures = found.anchors[row]
+    outputs = ready.anchors[row].outputs
+    return {
+        "name": name,
+        "win_rate": _limits(figures.win_rate),
+        "official_win_rate": figures.official_win_rate,
+        "offset": _limits(figures.offset),
+        "agreement": figures.agreement,
+        "n": sum(not is_missing(value) for value in preferences.values()),
+        "missing": sum(is_missing(value) for value in preferences.values()),
+        "avg_length": int(np.mean([len(outputs[text]) for text in preferences])),
+        "outputs_sha256": hashlib.sha256(json.dumps(to_json(outputs)).encode()).hexdigest(),
+    }
+
+
+def _baseline_side(ready: Ready) -> Side:
+    return Side(ready.baseline.name, tuple(ready.baseline.outputs[text] for text in ready.texts))
+
+
+def _table(
+    preferences: Mapping[str, Mapping[str, float | None]], names: Sequence[str], texts: list[str]
+) -> NDArray[np.float64]:
+    """Win probabilities, a row per model and a column per instruction; NaN where none is known."""
+    return np.array(
+        [
+            [_win_probability(preferences.get(name, {}).get(text)) for text in texts]
+            for name in names
+        ]
+    )
+
+
+def _win_probability(preference: float | None) -> float:
+    return math.nan if is_missing(preference) else preferred([preference])[0]
+
+
+def _limits(interval: Any) -> dict[str, Any] | None:
+    if interval is None:
+        return None
+    return {
+        "value": interval.value,
+        "stderr": interval.stderr,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+    }
+
+
+def _write_files(
+    ready: Ready,
+    anchor: Anchor,
+    preferences: Sequence[Preference],
+    identity: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    """Outputs, annotations and a leaderboard's row, as alpaca_eval's own tools open them."""
+    texts = _answered(ready, anchor)
+    found = Judged(
+        prompts=[_prompt(text) for text in texts],
+        model=Side(anchor.name, tuple(anchor.outputs[text] for text in texts)),
+        baseline=Side(ready.baseline.name, tuple(ready.baseline.outputs[text] for text in texts)),
+        preferences=preferences,
+        edition="anchors",
+        annotator=annotator_label(identity),
+    )
+    target = folder / anchor.name / found.annotator
+    target.mkdir(parents=True, exist_ok=True)
+    write_files(target, found, None)
+    write_judge(target, identity)
