@@ -193,8 +193,8 @@ def print_table(lines: Sequence[Line], arguments: argparse.Namespace) -> None:
         print(
             f"| {LABELS[line.task]} | {line.documents}"
             f" | {' / '.join(f'{line.hf_s[arm]:.2f}' for arm in HF_ARMS)} | {line.evalkit_s:.2f}"
-            f" | {line.ratio:.2f}x ({line.target:.2f}x) | {line.tree:.2f} | {line.share_of_tree:.2f}"
-            f" | {line.max_difference_nats:.1e}"
+            f" | {line.ratio:.2f}x ({line.target:.2f}x) | {line.tree:.2f}"
+            f" | {line.share_of_tree:.2f} | {line.max_difference_nats:.1e}"
             f" | {line.unequal_greedy}, {line.unequal_predictions} ({line.ties})"
             f" | {line.hf_peak_mb:.0f} / {line.evalkit_peak_mb:.0f}"
             f" | 1/{line.memory:.1f} (1/{line.memory_8:.1f}) |"

@@ -18,8 +18,8 @@ FLOORS: dict[int, str] = {
     ),
     2: (
         "chat_client checkpoint_files console contamination durable fastchat fetching frontmatter "
-        "journal journaled_models json_rows leaderboard leaderboard_column loading markdown metrics "
-        "pocket registry rendering resources rules rundir scoring standings stats student"
+        "journal journaled_models json_rows leaderboard leaderboard_column loading markdown "
+        "metrics pocket registry rendering resources rules rundir scoring standings stats student"
     ),
     3: (
         "benchmarks builders cards engines hub importers judges quantize report sources tables "

@@ -152,7 +152,7 @@ def test_a_slip_in_a_later_section_is_told_by_train_with_its_line(
     file = _recipe(tmp_path, option=("limit: 24", "limitt: 24"))
     code, said = _failing(capsys, "train", str(file), "--dry-run")
     assert code == 1
-    assert f"{file}:26  evaluation.benchmarks.0.limitt: there is no such option" in said
+    assert f"{file}:27  evaluation.benchmarks.0.limitt: there is no such option" in said
 
 
 def test_a_wrong_set_is_told_by_its_flag_and_not_by_a_line_of_the_file(
@@ -197,7 +197,7 @@ def test_every_problem_of_a_recipe_is_told_at_once(
     code, said = _failing(capsys, "train-and-publish", str(file), "--out", str(tmp_path / "run"))
     assert code == 1
     assert "5 problems" in said
-    assert f"{file}:34  variants.1: no scheme is called 'fp-8'" in said
+    assert f"{file}:35  variants.1: no scheme is called 'fp-8'" in said
     assert "did you mean 'fp8_dynamic'" in said
     assert "stages.0.method.etta: there is no such option" in said
     assert "did you mean 'eta'" in said

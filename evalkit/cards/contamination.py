@@ -30,7 +30,8 @@ def overlap(result: ResultSet) -> Markdown:
     if not hits:
         sentence = f"None of its {items:,} items is found in the {read}."
         return Markdown(f"{sentence} One counts as found where {rule}.")
-    sentence = f"Of its {items:,} items, {hits:,} {'is' if hits == 1 else 'are'} found in the {read}: {rule}."
+    verb = "is" if hits == 1 else "are"
+    sentence = f"Of its {items:,} items, {hits:,} {verb} found in the {read}: {rule}."
     rows = [row for clean in result.clean_scores if (row := _row(result, clean))]
     if not rows:
         return Markdown(sentence)

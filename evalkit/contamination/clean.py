@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
+from evalkit.metrics.combined import Z95
 from evalkit.metrics.score import measured
 from evalkit.records import ResultSet, Score
 from evalkit.stats import Interval, mean_interval, wilson_interval
 
-_NORMAL_95 = 1.959963984540054
 _FACTORS = {"percent": 100.0}
 _RANGES = {"percent": (0.0, 100.0), "unit": (0.0, 1.0), "rating": (1.0, 10.0)}
 
@@ -72,34 +72,40 @@ def _of_group(
     score: Score, scores: Sequence[Score], clean: Mapping[tuple[str, str], Score]
 ) -> Score | None:
     """A group's score out of its tasks', put together as the group's own was."""
-    parts = [
+    parts = _parts(score, scores)
+    weights = _weights(score, parts) if parts else None
+    found = [clean.get((part.task, part.metric)) for part in parts]
+    kept = [one for one in found if one is not None]
+    if weights is None or len(kept) < len(parts):
+        return None
+    overlapping = sum(int(one.settings["overlapping"]) for one in kept)
+    return _rescored(score, _together(kept, weights == "size"), overlapping)
+
+
+def _parts(group: Score, scores: Sequence[Score]) -> list[Score]:
+    """The scores of the tasks at the bottom of a group, of its metric."""
+    groups = {one.settings.get("part_of") for one in scores}
+    metric = group.metric.split(",")[0]
+    return [
         one
         for one in scores
-        if one.metric.split(",")[0] == score.metric.split(",")[0]
-        and score.task in _wholes(one, scores)
-        and not any(other.settings.get("part_of") == one.task for other in scores)
+        if one.metric.split(",")[0] == metric
+        and one.task not in groups
+        and group.task in _wholes(one, scores)
     ]
-    kept = [clean.get((part.task, part.metric)) for part in parts]
-    if not parts or any(one is None and part.n for one, part in zip(kept, parts, strict=True)):
-        return None
-    weights = _weights(score, parts)
-    if weights is None:
-        return None
-    cleaned = [one for one in kept if one is not None]
-    by_size = weights == "size"
-    shares = [one.n if by_size else 1 for one in cleaned]
-    value = sum(s * one.value for s, one in zip(shares, cleaned, strict=True)) / sum(shares)
-    errors = [one.stderr for one in cleaned]
-    total = sum(shares)
-    stderr = None
-    if all(error is not None for error in errors):
-        pairs = zip(shares, errors, strict=True)
-        stderr = math.sqrt(sum((s * (error or 0.0)) ** 2 for s, error in pairs)) / total
-    reach = None if stderr is None else _NORMAL_95 * stderr
-    low, high = (None, None) if reach is None else (value - reach, value + reach)
-    n = sum(one.n for one in cleaned)
-    hits = sum(int(one.settings["overlapping"]) for one in cleaned)
-    return _rescored(score, Interval(value, stderr, low, high, n), hits)
+
+
+def _together(parts: Sequence[Score], by_size: bool) -> Interval:
+    """The mean over tasks, or over their items; a normal interval, as of the harness's groups."""
+    weights = [one.n if by_size else 1 for one in parts]
+    pairs = list(zip(weights, parts, strict=True))
+    total, n = sum(weights), sum(one.n for one in parts)
+    value = math.fsum(weight * one.value for weight, one in pairs) / total
+    if any(one.stderr is None for one in parts):
+        return Interval(value, None, None, None, n)
+    variance = math.fsum((weight * (one.stderr or 0.0)) ** 2 for weight, one in pairs)
+    stderr = math.sqrt(variance) / total
+    return Interval(value, stderr, value - Z95 * stderr, value + Z95 * stderr, n)
 
 
 def _weights(score: Score, parts: Sequence[Score]) -> str | None:

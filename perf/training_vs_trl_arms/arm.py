@@ -80,7 +80,7 @@ def evalkit(arguments: argparse.Namespace, data: list[Group], work: Path) -> dic
         learning_rate=LEARNING_RATE, optimizer="adamw_torch", batch_size=arguments.batch,
         warmup_ratio=0.0, schedule="constant", max_length=MAX_LENGTH, precision=arguments.dtype,
         layout=arguments.arm.split("_")[1], attention=arguments.attention,
-        token_budget=arguments.token_budget,
+        token_budget=arguments.token_budget, save_steps="never",
         gradient_checkpointing=arguments.arm.endswith("_checkpointed") or "auto",
     )  # fmt: skip
     targets = tuple(n / (arguments.responses - 1) for n in reversed(range(arguments.responses)))
