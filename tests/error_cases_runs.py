@@ -42,10 +42,11 @@ def _of_another_version(desk: Desk) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"signature": "x"}))
 
 
-def _other_base(desk: Desk) -> None:
-    _begun(desk)
-    (desk.path / "other").symlink_to(desk.checkpoint)
-    desk.recipe(**{"{model: base}": "{model: other}"})
+def _other_seed(desk: Desk) -> None:
+    """A run whose responses are there, and were drawn with another seed."""
+    _typed(f"{RUN} --until iter1-responses")
+    assert (desk.path / "run/steps/iter1-responses/receipt.json").is_file()
+    desk.recipe(**{"seed: 3": "seed: 4"})
 
 
 def _carded(text: str) -> Prepare:
@@ -88,7 +89,7 @@ STEPS = [
     Case("receipt-of-another-version", RUN, prepare=_of_another_version),
     Case("plan-damaged", "show run", prepare=_damaged("plan.json")),
     Case("facts-damaged", "show run", prepare=_damaged("run_facts.json")),
-    Case("step-is-stale", RUN, prepare=_other_base),
+    Case("step-is-stale", RUN, prepare=_other_seed),
     Case("show-no-run", "show base"),
     Case("show-nothing", "show nowhere", code=2),
     Case("show-a-file", "show mine.yaml", code=2),

@@ -71,7 +71,7 @@ def test_sppo_as_released_judged_by_a_reward_model(
     words = ("train", str(recipe), "--out", str(run))
     assert evalkit(*words, "--dry-run") == 0
     planned = capsys.readouterr().err
-    assert "compat released (sppo) renders an example so:" in planned
+    assert "compat released (sppo) renders" in planned
     assert "[<|begin_of_text|>][<|begin_of_text|>]" in planned
     assert evalkit(*words) == 0
     assert "[<|begin_of_text|>][<|begin_of_text|>]" in capsys.readouterr().err
@@ -122,7 +122,7 @@ def test_a_base_that_leaves_out_bos_must_be_declared(
     write_recipe(tmp_path, base, {"method": "spin"}, without_bos=True)
     assert evalkit(*words) == 0
     said = capsys.readouterr().err
-    assert "the chat template renders an example so, with 0 BOS and one end of turn (1):" in said
+    assert "the chat template renders the first row of stages.0.prompts (row-1) so, with 0" in said
     assert "as text  '[<][|]" in said
 
 

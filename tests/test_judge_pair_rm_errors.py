@@ -233,7 +233,9 @@ def test_an_unreachable_hub_is_a_prerequisite(
     (problem,) = judge.check()
     assert problem.prerequisite
     assert problem.message.startswith("the model llm-blender/PairRM is not in this machine's cache")
-    assert problem.hint == "connect, or bring it along: hf download llm-blender/PairRM"
+    assert problem.hint == (
+        "connect, or bring it along: evalkit prefetch RECIPE, or hf download llm-blender/PairRM"
+    )
     with pytest.raises(
         PrerequisiteError,
         match=r"^judge\.model: there is no folder llm-blender/PairRM, and the Hub does not",
