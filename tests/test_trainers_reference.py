@@ -241,9 +241,9 @@ torch.set_num_threads(1)
 from test_trainers_trainer import BASIC, examples, ignore
 from evalkit.trainers import reference
 own, plain = [], reference._score_pass
-def counted(model, piece, precision):
+def counted(model, piece):
     own.extend(example.prompt_id for example in piece.examples)
-    return plain(model, piece, precision)
+    return plain(model, piece)
 reference._score_pass = counted
 data = examples(15)
 settings = BASIC.model_copy(update=dict(micro_batch_size=2))
