@@ -13,20 +13,19 @@ import contextlib
 import io
 import json
 import os
-import platform
 import random
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from measuring import record
+
 from evalkit.console import no_progress
 from evalkit.contamination.overlap import find_overlap
 from evalkit.contamination.words import words as words_of
-from evalkit.durable import write_text
 from evalkit.pipeline import plugins, training_texts
 from evalkit.roles import EvaluationItem, PluginRef
 
@@ -54,8 +53,6 @@ def main() -> None:
     assert not missed, f"planted and not found: {sorted(missed)[:5]}"
     rates = {"evalkit": found.words / cpu_s, "Janitor": peer_words / peer_s}
     report = {
-        "command": "python " + " ".join(sys.argv),
-        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "load": [round(one, 1) for one in os.getloadavg()],
         "items": len(items),
         "prompts": found.documents,
@@ -79,7 +76,7 @@ def main() -> None:
         "ratio",
     ):
         print(f"{key:<16} {report[key]:>14,}")
-    write_text(arguments.json, json.dumps(report, indent=1) + "\n")
+    record.keep(arguments.json, report)
 
 
 def measured(file: Path, items: list[EvaluationItem]) -> tuple[Any, float, float]:

@@ -10,7 +10,6 @@ itself is `LLM.generate` in a process of vLLM's own environment, without evalkit
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
+
+from measuring import record
 
 ROOT = Path(__file__).parent.parent
 CLAIMED = 0.9  # of vLLM's own throughput
@@ -56,8 +57,6 @@ def main() -> None:
         lines = measured(arguments, Path(folder))
     print(table(lines))
     report = {
-        "command": "python " + " ".join(sys.argv),
-        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "work": {
             "model": str(arguments.model or "random Llama, 20 M parameters, fp32"),
             "prompts": arguments.prompts,
@@ -67,8 +66,7 @@ def main() -> None:
         "tokens_per_second": lines,
         "ratios": ratios(lines),
     }
-    arguments.json.parent.mkdir(exist_ok=True)
-    arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    record.keep(arguments.json, report)
 
 
 def measured(arguments: argparse.Namespace, folder: Path) -> dict[str, list[float]]:

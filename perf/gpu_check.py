@@ -13,13 +13,14 @@ import argparse
 import gc
 import json
 import os
-import platform
 import shutil
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from measuring import record
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "quickstart.yaml"
@@ -74,21 +75,9 @@ def main() -> int:
         verdict = "" if row.bound is None else ("good" if row.good else "BAD")
         print(f"{row.run:<9} {row.what:<34} {row.figure:>12.4g} {row.unit:<9} {bound:<18}{verdict}")
     file = arguments.json or ROOT / "perf" / "results" / f"gpu_check_{device}.json"
-    file.write_text(json.dumps(report(rows, device), indent=1) + "\n")
+    content = {"rows": [{**row._asdict(), "good": row.good} for row in rows]}
+    record.keep(file, content, ("torch",), device)
     return 0 if all(row.good for row in rows) else 1
-
-
-def report(rows: list[Row], device: str) -> dict[str, Any]:
-    """The figures with hardware, versions and command."""
-    import torch
-
-    cpu = f"{os.cpu_count()} CPU cores, {platform.machine()}"
-    return {
-        "command": " ".join(["python", "perf/gpu_check.py", *sys.argv[1:]]),
-        "hardware": torch.cuda.get_device_name() if device == "cuda" else cpu,
-        "torch": torch.__version__,
-        "rows": [{**row._asdict(), "good": row.good} for row in rows],
-    }
 
 
 def measured(name: str, folder: Path) -> list[Row]:

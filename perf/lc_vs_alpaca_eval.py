@@ -13,17 +13,16 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import sys
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
+from measuring import record
 from threadpoolctl import threadpool_limits
 
 from evalkit.metrics import alpaca_eval_data, liblinear
@@ -175,12 +174,7 @@ def table(lines: list[Line], bootstrap_s: float, draws: int) -> str:
 
 def keep(arguments: argparse.Namespace, lines: list[Line], bootstrap_s: float) -> None:
     """Writes the figures with hardware, versions and command."""
-    facts = {
-        "command": " ".join(["python", "perf/lc_vs_alpaca_eval.py", *sys.argv[1:]]),
-        "hardware": f"{len(os.sched_getaffinity(0))} CPU cores, {platform.machine()}",
-        "versions": {
-            name: version(name) for name in ("alpaca_eval", "scikit-learn", "numpy", "pandas")
-        },
+    content = {
         "pinned_C": PINNED_C,
         "repeats": arguments.repeats,
         "models": [one._asdict() for one in lines],
@@ -188,8 +182,7 @@ def keep(arguments: argparse.Namespace, lines: list[Line], bootstrap_s: float) -
         "bootstrap": {"models": PAIR, "draws": arguments.draws, "seconds": round(bootstrap_s, 3)},
         "tolerance": {"coefficients": EXACT, "solver": liblinear.TOLERANCE},
     }
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(facts, indent=1) + "\n")
+    record.keep(arguments.json, content, ("alpaca_eval", "scikit-learn", "numpy", "pandas"))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ their prefix tree, single-token choices of one context counted once, as the `hf`
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from measuring import record
 from scoring_vs_lm_eval_arms.world import (
     DOCUMENTS,
     LABELS,
@@ -220,28 +220,10 @@ def told(lines: Sequence[Line], arguments: argparse.Namespace) -> list[str]:
 
 def keep(lines: Sequence[Line], arguments: argparse.Namespace) -> None:
     """Writes the figures with hardware, versions and command."""
-    import lm_eval
-    import torch
-    import transformers
-
     name = f"scoring_vs_lm_eval_{arguments.model}_{arguments.dtype}_{arguments.device}.json"
+    content = {"labels": LABELS, "lines": [line._asdict() for line in lines]}
     file = arguments.json or HERE / "results" / name
-    processor = platform.machine()
-    if arguments.device == "cuda":
-        processor = torch.cuda.get_device_name()
-    facts = {
-        "command": " ".join(["python", "perf/scoring_vs_lm_eval.py", *sys.argv[1:]]),
-        "hardware": f"{len(os.sched_getaffinity(0))} CPU cores, {processor}",
-        "versions": {
-            "lm_eval": lm_eval.__version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-        "labels": LABELS,
-        "lines": [line._asdict() for line in lines],
-    }
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(facts, indent=1) + "\n")
+    record.keep(file, content, ("lm_eval", "torch", "transformers"), arguments.device)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ Every number comes from `evalkit evaluate`; differences are paired over the same
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from measuring import record
 
 from evalkit.stats import paired_bootstrap
 
@@ -56,14 +56,7 @@ def main() -> None:
     print("|" + "---|" * len(Line._fields))
     for line in lines:
         print("| " + " | ".join(shown(value) for value in line) + " |")
-    arguments.json.parent.mkdir(exist_ok=True)
-    seeds = " ".join(map(str, arguments.seeds))
-    facts = {
-        "command": f"python perf/self_play_gain.py --seeds {seeds}",
-        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-    }
-    rows = [line._asdict() for line in lines]
-    arguments.json.write_text(json.dumps({**facts, "lines": rows}, indent=1) + "\n")
+    record.keep(arguments.json, {"lines": [line._asdict() for line in lines]})
 
 
 def of_seed(seed: int, folder: Path) -> Iterator[Line]:

@@ -13,13 +13,13 @@ pays once for all epochs. Memory is the peak above the loaded model.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from measuring import record
 from training_vs_trl_arms.world import SHAPES, write_model
 
 HERE = Path(__file__).parent
@@ -148,26 +148,10 @@ def print_table(title: str, lines: list[Line]) -> None:
 
 def keep(arguments: argparse.Namespace, tables: dict[str, list[Line]]) -> None:
     """Writes the figures with hardware, versions and command."""
-    import torch
-    import transformers
-    import trl
-
     name = f"training_vs_trl_{arguments.model}_{arguments.dtype}_{arguments.device}.json"
+    rows = {title: [line._asdict() for line in lines] for title, lines in tables.items()}
     file = arguments.json or HERE / "results" / name
-    processor = platform.machine()
-    if arguments.device == "cuda":
-        processor = torch.cuda.get_device_name()
-    facts = {
-        "command": " ".join(["python", "perf/training_vs_trl.py", *sys.argv[1:]]),
-        "hardware": f"{len(os.sched_getaffinity(0))} CPU cores, {processor}",
-        "versions": {
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "trl": trl.__version__,
-        },
-        "tables": {title: [line._asdict() for line in lines] for title, lines in tables.items()},
-    }
-    file.write_text(json.dumps(facts, indent=1) + "\n")
+    record.keep(file, {"tables": rows}, ("torch", "transformers", "trl"), arguments.device)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,13 @@
 """Requests to score, and what they should score: one plain forward pass per sequence."""
 
 import random
+from typing import Any
 
+import pytest
 import torch
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from transformers import masking_utils
+from transformers.integrations import flex_attention as integration
 
 from evalkit.roles import ScoringRequest
 
@@ -52,3 +57,16 @@ def gradient(model: torch.nn.Module) -> torch.Tensor:
     flat = torch.cat([p.grad.flatten() for p in model.parameters()])
     model.zero_grad()
     return flat
+
+
+def uncompiled_flex_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets FlexAttention run as it is written, without a compiler; it takes the same masks."""
+
+    def uncompiled(query: Any, key: Any, value: Any, training: bool = False, **others: Any) -> Any:
+        return flex_attention(query, key, value, **others)
+
+    def uncompiled_mask(*arguments: Any, **options: Any) -> Any:
+        return create_block_mask(*arguments, **(options | {"_compile": False}))
+
+    monkeypatch.setattr(integration, "compile_friendly_flex_attention", uncompiled)
+    monkeypatch.setattr(masking_utils, "create_block_mask", uncompiled_mask)

@@ -26,6 +26,7 @@ from evalkit.chat_client import (
     Usage,
     about,
     at_most,
+    client,
     describe,
     known_price,
     read_accounts,
@@ -74,6 +75,21 @@ class TestCounting:
         assert spent.usage.tokens_in + spent.at_most.tokens_in >= charged.tokens_in
         assert spent.usage.tokens_out + spent.at_most.tokens_out >= charged.tokens_out
         assert read_accounts(file) == {place.payee: spent}
+
+    def test_what_goes_wrong_here_may_have_been_charged_there(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(content: bytes) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(client, "parse", broken)
+        with served() as server:
+            place = to(server, concurrency=1)
+            ledger = Ledger(place.payee, PRICE)
+            with pytest.raises(ZeroDivisionError):
+                dict(ChatClient(place, ledger).answers(requests(1)))
+        assert (ledger.spent.attempts, ledger.spent.uncounted) == (0, 1)
+        assert ledger.spent.at_most == bound(requests(1)[0])
 
     def test_accounts_go_on_where_they_were(self, tmp_path: Path) -> None:
         """And stay short: what was is one line."""

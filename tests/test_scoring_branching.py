@@ -9,11 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scoring_parts import gradient, random_requests, single_logps
+from scoring_parts import gradient, random_requests, single_logps, uncompiled_flex_attention
 from tiny_models import ARCHITECTURES, tiny_model
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-from transformers import masking_utils
-from transformers.integrations import flex_attention as integration
 
 from evalkit.roles import LoadedModel, ScoringRequest
 from evalkit.scoring import (
@@ -203,14 +200,7 @@ def test_stems_under_dense_masks_and_blocks(
 ) -> None:
     """As on a GPU: over what a cache holds. (FlexAttention uncompiled, which takes the same.)"""
 
-    def uncompiled(query: Any, key: Any, value: Any, training: bool = False, **others: Any) -> Any:
-        return flex_attention(query, key, value, **others)
-
-    def uncompiled_mask(*arguments: Any, **options: Any) -> Any:
-        return create_block_mask(*arguments, **(options | {"_compile": False}))
-
-    monkeypatch.setattr(integration, "compile_friendly_flex_attention", uncompiled)
-    monkeypatch.setattr(masking_utils, "create_block_mask", uncompiled_mask)
+    uncompiled_flex_attention(monkeypatch)
     requests = [r for r in led_by(40, 4) if len(r.prompt_token_ids) > 40]
     model = tiny_model(name)
     with torch.inference_mode():

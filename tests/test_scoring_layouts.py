@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scoring_parts import gradient, random_requests, single_logps, token_distributions
+from scoring_parts import (
+    gradient,
+    random_requests,
+    single_logps,
+    token_distributions,
+    uncompiled_flex_attention,
+)
 from tiny_models import ARCHITECTURES, tiny_model
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-from transformers import masking_utils
-from transformers.integrations import flex_attention as integration
 
 from evalkit.errors import ScoreError
 from evalkit.roles import ScoringRequest
@@ -222,14 +224,7 @@ def test_flex_attention_takes_block_masks(
 ) -> None:
     """Its uncompiled form, which takes the same masks; on a CPU it has no backward pass."""
 
-    def uncompiled(query: Any, key: Any, value: Any, training: bool = False, **others: Any) -> Any:
-        return flex_attention(query, key, value, **others)
-
-    def uncompiled_mask(*arguments: Any, **options: Any) -> Any:
-        return create_block_mask(*arguments, **(options | {"_compile": False}))
-
-    monkeypatch.setattr(integration, "compile_friendly_flex_attention", uncompiled)
-    monkeypatch.setattr(masking_utils, "create_block_mask", uncompiled_mask)
+    uncompiled_flex_attention(monkeypatch)
     model, requests = tiny_model(name), random_requests()
     with torch.no_grad():
         expected = single_logps(model, requests)

@@ -22,7 +22,7 @@ from evalkit.chat_client.server import (
     unreachable,
 )
 from evalkit.chat_client.usage import Usage, at_most
-from evalkit.errors import JudgeError, PrerequisiteError
+from evalkit.errors import EvalkitError, JudgeError, PrerequisiteError
 from evalkit.records import Message
 
 if TYPE_CHECKING:
@@ -241,8 +241,11 @@ class _Work:
             else:
                 self._ledger.close(entry, error.usage)
             raise
-        except Exception:
+        except (RefusedError, EvalkitError):
             self._ledger.cancel(entry)  # the server turned it down
+            raise
+        except BaseException:
+            self._ledger.close(entry, None)  # whatever went wrong here, it may have been charged
             raise
         self._ledger.close(entry, answer.usage)
         return answer

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from lm_eval.api.instance import Instance
-from meter import Meter
+from measuring.meter import Meter
 
 
 def model_of(arguments: argparse.Namespace) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from meter import Meter
+from measuring.meter import Meter
 from world import MAX_LENGTH, SHAPES, Group, groups, text
 
 from evalkit.records import TrainingExample
