@@ -12,7 +12,7 @@ from evalkit.roles import ScoringRequest
 from evalkit.scoring.layout import BatchLayout, Row, tree_length
 
 ROW_TOKENS = 512  # longer rows waste dense attention; shorter ones share less
-CPU_TOKEN_BUDGET = 1024
+CPU_TOKEN_BUDGET = 512
 # One pair or so at a time: activations are kept, and a CPU is busy with few tokens. Short requests
 # still share passes, whose overhead they would else mostly be.
 CPU_TRAINING_TOKEN_BUDGET = 1024
