@@ -60,6 +60,33 @@ def parse(text: str) -> Card:
     return Card(metadata, body)
 
 
+def lines_of(block: str) -> dict[tuple[str | int, ...], int]:
+    """The line of every key and list item of a block's YAML, by its path; 0 is its first.
+
+    Empty where it is no YAML; of a key that stands twice, the last.
+    """
+    found: dict[tuple[str | int, ...], int] = {}
+
+    def walk(node: yaml.Node, path: tuple[str | int, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                place = (*path, str(key.value))
+                found[place] = key.start_mark.line
+                walk(value, place)
+        elif isinstance(node, yaml.SequenceNode):
+            for number, value in enumerate(node.value):
+                found[(*path, number)] = value.start_mark.line
+                walk(value, (*path, number))
+
+    try:
+        root = yaml.compose(block, Loader=_Loader)
+    except yaml.YAMLError:
+        return {}
+    if root is not None:
+        walk(root, ())
+    return found
+
+
 def dump(metadata: Mapping[str, Any]) -> str:
     """Front matter as YAML, in the order given, without fences.
 

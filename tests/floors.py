@@ -17,12 +17,12 @@ FLOORS: dict[int, str] = {
         "recipe_file records roles stages training_settings yaml_file"
     ),
     2: (
-        "chat_client checkpoint_files console contamination durable fastchat fetching frontmatter "
+        "card_reading chat_client checkpoint_files console contamination durable fastchat fetching frontmatter "
         "journal journaled_models json_rows leaderboard leaderboard_column loading markdown "
         "metrics pocket registry rendering resources rules rundir scoring standings stats student"
     ),
     3: (
-        "benchmarks builders cards engines hub importers judges quantize report sources tables "
+        "benchmarks builders cards engines hub importers judges lint quantize report sources tables "
         "trainers"
     ),
     4: "pipeline",

@@ -1,0 +1,40 @@
+"""Text of a template that nobody filled in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from evalkit.lint.context import Context
+from evalkit.lint.finding import Finding
+from evalkit.lint.rule import Rule
+
+# Source: the placeholders of huggingface_hub's and of transformers' model card templates.
+_LEFT_OVER = re.compile(
+    r"\{\{.*?\}\}|\{%.*?%\}|\[?More information needed\]?"
+    r"|This model card has been generated automatically",
+    re.IGNORECASE,
+)
+
+
+def check(context: Context) -> Iterator[Finding]:
+    """Every line of the prose that still shows a placeholder."""
+    for line in context.card.prose:
+        mark = _LEFT_OVER.search(line.text)
+        if mark:
+            yield Finding(
+                line.number,
+                "text of a template was left over",
+                evidence=mark[0][:60],
+                fix="say what belongs here, or take the section out",
+            )
+
+
+RULE = Rule(
+    code="EK501",
+    name="template-leftover",
+    summary="Placeholders and generator comments of a template are still in the text.",
+    why="A reader cannot tell an empty section from a forgotten one.",
+    check=check,
+    severity="warning",
+)
