@@ -136,7 +136,7 @@ def plain(arguments: argparse.Namespace, data: list[Group], work: Path) -> dict[
     def train() -> None:
         for start in range(0, len(data), arguments.batch):
             total = 0.0
-            for index in range(start, start + arguments.batch):
+            for index in range(start, min(start + arguments.batch, len(data))):
                 with autocast():
                     delta_K = _plain_logps(model, data[index], arguments.device) - reference[index]
                 loss = ((delta_K - target_K) ** 2).mean() / arguments.batch
