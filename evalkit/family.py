@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from evalkit.records import Checkpoint, Comparison, ResultSet
 
-MemberKind = Literal["base", "iteration", "variant", "imported"]
+MemberKind = Literal["base", "iteration", "variant", "imported", "reported"]
 GateOutcome = Literal["better", "no significant difference", "worse", "not compared"]
 Relation = Literal["finetune", "quantized", "merge", "adapter"]
 
@@ -93,6 +93,40 @@ class ImportFacts:
 
 
 @dataclass(frozen=True)
+class StatedStep:
+    """One step of a training that somebody states and evalkit has not seen.
+
+    method: a plug-in's name, or any other. started_from: a model's id. data: what it was trained
+    on, Hub ids or plain words. settings: its hyper-parameters.
+    """
+
+    method: str
+    iteration: int | None = None
+    started_from: str = ""
+    data: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class StatedFacts:
+    """What a person states of how a model was made.
+
+    quantized: to what (`FP8`), empty for what is not quantized. quantized_by: who did.
+    schedule: the steps that its authors plan or propose; reached: how many of them it has behind
+    it, None if they do not say. source: where all of this is said; date: when it was read there.
+    """
+
+    steps: tuple[StatedStep, ...] = ()
+    quantized: str = ""
+    quantized_by: str = ""
+    schedule: tuple[str, ...] = ()
+    reached: int | None = None
+    source: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True)
 class Member:
     """One checkpoint of a family with all that its card says.
 
@@ -113,6 +147,7 @@ class Member:
     gate: GateFacts | None = None
     variant: VariantFacts | None = None
     imported: ImportFacts | None = None
+    stated: StatedFacts | None = None
     superseded_by: str | None = None
     built: str = ""
     own: bool = False
@@ -131,6 +166,7 @@ class Family:
     base_source: the Hub id (or path) of the base, None if evalkit built it.
     comparisons: of each member with its parent and with the base.
     versions: package name -> version of what made it.
+    baselines: models of others with reported scores, which tables show beside the members.
     """
 
     name: str
@@ -141,6 +177,7 @@ class Family:
     base_source: str | None
     versions: Mapping[str, str]
     published: bool
+    baselines: tuple[Member, ...] = ()
 
     def member(self, name: str) -> Member:
         """The member whose checkpoint has this family name; KeyError if there is none."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from evalkit.console import no_foreign_bars
 from evalkit.errors import PrerequisiteError, RecipeError, gist, missing_extra
 
 # Other formats of the same weights, which nothing here reads.
@@ -66,6 +69,27 @@ def check_dataset(dataset: str, revision: str | None = None) -> None:
             f"the dataset {dataset} is not in this machine's cache, and the Hub cannot be reached",
             "connect, or bring it along: evalkit prefetch RECIPE",
         ) from unreachable
+
+
+def dataset_commit(dataset: str, revision: str | None) -> str | None:
+    """The commit that the Hub has of a dataset, asked once; None where it does not tell."""
+    from huggingface_hub import constants
+
+    return _dataset_commit(dataset, revision, constants.ENDPOINT)
+
+
+@lru_cache(maxsize=256)
+def _dataset_commit(dataset: str, revision: str | None, endpoint: str) -> str | None:
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        api = HfApi(endpoint=endpoint)
+        found = api.dataset_info(dataset, revision=revision, timeout=CHECK_TIMEOUT_S)
+    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError, RuntimeError):
+        return None
+    return found.sha
 
 
 def _is_cached(model: str, revision: str | None) -> bool:
@@ -188,6 +212,29 @@ def fetch_model(model: str, revision: str | None, key: str, example: str) -> Fet
     return Fetched(folder, folder.name)  # the cache names a snapshot's folder by its commit
 
 
+def fetch_some(model: str, revision: str, patterns: Sequence[str]) -> Path:
+    """A folder with the files of a model repository that fit a pattern; it may not be there.
+
+    Raises:
+        PrerequisiteError: they cannot be fetched, or huggingface_hub is not installed.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise missing_extra("huggingface_hub", "hub") from error
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        with no_foreign_bars():
+            found = snapshot_download(model, revision=revision, allow_patterns=list(patterns))
+    except (HfHubHTTPError, OSError) as error:
+        raise PrerequisiteError(
+            f"the Hub does not give {', '.join(patterns)} of {model}: {gist(error)}",
+            "check the network",
+        ) from error
+    return Path(found)
+
+
 def cached_file(file: HubFile) -> FetchedFile | None:
     """A file as the cache holds it; None where it does not. The Hub is not asked.
 
@@ -215,6 +262,8 @@ def fetch_file(file: HubFile) -> FetchedFile:
     found = cached_file(file)
     if found is not None:
         return found
+    import httpx
+    from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import (
         EntryNotFoundError,
         HfHubHTTPError,
@@ -223,6 +272,10 @@ def fetch_file(file: HubFile) -> FetchedFile:
     )
 
     try:
+        # Of a Hub that is out of reach, the client would try to download for half a minute.
+        HfApi(endpoint=constants.ENDPOINT).repo_info(
+            file.repo, repo_type=file.kind, revision=file.revision, timeout=CHECK_TIMEOUT_S
+        )
         return _checked(file, _download(file, local_files_only=False))
     except LocalEntryNotFoundError as error:
         raise _unreachable(file, error) from error
@@ -231,7 +284,7 @@ def fetch_file(file: HubFile) -> FetchedFile:
     except RepositoryNotFoundError as error:
         hint = "check its name; a private one needs a token (hf auth login)"
         raise RecipeError(f"the Hub has no {file.kind} {file.repo}", hint) from error
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise _unreachable(file, error) from error
 
 

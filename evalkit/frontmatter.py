@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import yaml
@@ -19,6 +21,8 @@ FENCE = "---"
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 ._/+()-]*[A-Za-z0-9)]|[A-Za-z]")
 _RESERVED = frozenset("y n yes no on off true false null none nan inf infinity".split())
 _WIDTH = 1_000_000  # never fold: one value, one line
+_MOST_NODES = 200_000  # of a front matter with its aliases written out
+KeyPath = tuple[str | int, ...]
 
 
 class Card(NamedTuple):
@@ -47,27 +51,109 @@ def parse(text: str) -> Card:
         CardError: the block is no YAML, no mapping, or has a key twice.
     """
     block, body = split(text)
-    if block is None:
-        return Card({}, body)
-    try:
-        metadata = yaml.load(block, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise CardError(f"the front matter is not valid YAML: {_one_line(error)}") from error
+    return Card({} if block is None else constructed(block), body)
+
+
+def constructed(block: str) -> dict[str, Any]:
+    """The metadata that a block's YAML means, with the errors of `parse`."""
+    metadata = loaded(block)
     if metadata is None:
-        return Card({}, body)
+        return {}
     if not isinstance(metadata, dict):
         raise CardError("the front matter is not a mapping of keys")
-    return Card(metadata, body)
+    return metadata
 
 
-def lines_of(block: str) -> dict[tuple[str | int, ...], int]:
+def loaded(block: str) -> Any:
+    """What YAML means: a mapping, a list, a value.
+
+    Raises:
+        CardError: it is no YAML that is safe to load, or has a key twice.
+    """
+    made = composed(block)
+    if made.twice:
+        raise CardError(f"the front matter is not valid YAML: '{made.twice[0][-1]}' stands twice")
+    if made.root is None:
+        return None
+    with _told():
+        return _Loader("").construct_document(made.root)
+
+
+class Composed(NamedTuple):
+    """YAML before it is given types. twice: the path of every key that stands for a second time."""
+
+    root: yaml.Node | None
+    twice: tuple[KeyPath, ...]
+
+
+@lru_cache(maxsize=32)
+def composed(block: str) -> Composed:
+    """The nodes of a block's YAML; they are not to be changed.
+
+    Raises:
+        CardError: it is no YAML, holds itself, or would be endless with its aliases written out.
+    """
+    with _told():
+        root = yaml.compose(block, Loader=_Loader)
+        twice: list[KeyPath] = []
+        if root is not None:
+            _measure(root, (), {}, twice)
+        return Composed(root, tuple(twice))
+
+
+def _measure(node: yaml.Node, path: KeyPath, sizes: dict[int, int], twice: list[KeyPath]) -> int:
+    """How many nodes it is with aliases written out; collects keys that stand twice."""
+    if id(node) in sizes:
+        if not sizes[id(node)]:
+            raise yaml.composer.ComposerError(
+                None, None, "an alias stands within what it names", node.start_mark
+            )
+        return sizes[id(node)]
+    sizes[id(node)] = 0  # until it is known: whoever meets it before then is within it
+    total = 1
+    names: set[str] = set()
+    for number, child in enumerate(node.value if isinstance(node, yaml.CollectionNode) else ()):
+        key, value = child if isinstance(node, yaml.MappingNode) else (None, child)
+        place = (*path, number if key is None else str(key.value))
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in names:
+                twice.append(place)
+            names.add(key.value)
+        total += _measure(value, place, sizes, twice)
+    if total > _MOST_NODES:
+        raise yaml.composer.ComposerError(
+            None, None, "its aliases make it endless", node.start_mark
+        )
+    sizes[id(node)] = total
+    return total
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Says of whatever keeps YAML from being read that the front matter is wrong."""
+    try:
+        yield
+    except yaml.YAMLError as error:
+        raise CardError(f"the front matter is not valid YAML: {_one_line(error)}") from error
+    except RecursionError as error:
+        raise CardError("the front matter is nested too deep to be read") from error
+    except (ValueError, TypeError, ArithmeticError) as error:  # numbers and keys that cannot be
+        raise CardError(f"the front matter cannot be read: {_one_line(error)}") from error
+
+
+def lines_of(block: str) -> dict[KeyPath, int]:
     """The line of every key and list item of a block's YAML, by its path; 0 is its first.
 
-    Empty where it is no YAML; of a key that stands twice, the last.
+    Empty where it is no YAML; of a key that stands twice, the last. What an alias stands for has
+    the lines of the place that names it.
     """
-    found: dict[tuple[str | int, ...], int] = {}
+    found: dict[KeyPath, int] = {}
+    seen: set[int] = set()
 
-    def walk(node: yaml.Node, path: tuple[str | int, ...]) -> None:
+    def walk(node: yaml.Node, path: KeyPath) -> None:
+        if id(node) in seen:
+            return
+        seen.add(id(node))
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 place = (*path, str(key.value))
@@ -79,16 +165,16 @@ def lines_of(block: str) -> dict[tuple[str | int, ...], int]:
                 walk(value, (*path, number))
 
     try:
-        root = yaml.compose(block, Loader=_Loader)
-    except yaml.YAMLError:
+        root = composed(block).root
+    except CardError:
         return {}
     if root is not None:
         walk(root, ())
     return found
 
 
-def dump(metadata: Mapping[str, Any]) -> str:
-    """Front matter as YAML, in the order given, without fences.
+def dump(metadata: Mapping[str, Any] | Sequence[Any]) -> str:
+    """Front matter, or a list of entries, as YAML in the order given, without fences.
 
     Raises:
         CardError: a value is not finite, or not plain (a numpy scalar, a date, an object).
@@ -111,22 +197,12 @@ def join(metadata: Mapping[str, Any], body: str) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads dates as the text they are, and refuses a key that stands twice."""
+    """Reads dates as the text they are."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own class attribute
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        names = [child.value for child, _ in node.value if isinstance(child, yaml.ScalarNode)]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"'{twice[0]}' stands twice", node.start_mark
-            )
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
 
 
 class _Dumper(yaml.SafeDumper):
@@ -185,22 +261,3 @@ def _plain(value: Any) -> Any:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-def wrong_types(value: Mapping[Any, Any], kind: str = "model") -> list[str]:
-    """What of a card's metadata has another type than the Hub's cards give it.
-
-    Source: hub-docs, modelcard.md and datasetcard.md.
-    """
-    wrong = [f"{key!r} is not a text key" for key in value if not isinstance(key, str)]
-    text_keys = ["license_name", "license_link", "pipeline_tag", "library_name"]
-    text_keys += ["base_model_relation", "new_version"] if kind == "model" else []
-    wrong += [f"{key} must be text" for key in text_keys if not isinstance(value.get(key, ""), str)]
-    for key in ("license", "language", "tags", "datasets", "metrics", "base_model"):
-        item = value.get(key)
-        listed = item if isinstance(item, list) else [item]
-        if item is not None and not all(isinstance(entry, str) for entry in listed):
-            wrong.append(f"{key} must be text or a list of texts")
-    if not isinstance(value.get("model-index", []), list):
-        wrong.append("model-index must be a list")
-    return wrong

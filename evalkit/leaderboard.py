@@ -20,6 +20,7 @@ from evalkit.family import Member
 from evalkit.field_errors import WrongValueError, field_errors
 from evalkit.leaderboard_column import Closed as Closed
 from evalkit.leaderboard_column import Column as Column
+from evalkit.leaderboard_column import Found as Found
 from evalkit.leaderboard_column import IndexEntry as IndexEntry
 from evalkit.leaderboard_column import label as label
 from evalkit.recipe_document import KeyPath
@@ -27,6 +28,7 @@ from evalkit.records import Scale, Score
 from evalkit.yaml_file import read_mapping
 
 MAX_COLUMNS = 6
+MODELS_FILE = "models.yaml"  # facts of published models, which `baselines` reads
 DECIMALS: Mapping[Scale, int] = {
     "percent": 1,
     "rating": 2,
@@ -82,7 +84,8 @@ class Definition(Closed):
 def definition_names() -> tuple[str, ...]:
     """The definitions that ship with evalkit, sorted."""
     files = (entry.name for entry in resources.folder("leaderboards").iterdir())
-    return tuple(sorted(name[:-5] for name in files if name.endswith(".yaml")))
+    defined = (name for name in files if name.endswith(".yaml") and name != MODELS_FILE)
+    return tuple(sorted(name.removesuffix(".yaml") for name in defined))
 
 
 def read_definition(name: str) -> Definition:

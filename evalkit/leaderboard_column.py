@@ -98,11 +98,19 @@ class Column(Closed):
 
     def found(self, member: Member) -> Found | None:
         """The same, with the result set that it comes from."""
+        made_of = self.made_of(member)
+        if not self.parts or not made_of:
+            return next(iter(made_of), None)
+        score = self._combined([one.score for one in made_of])
+        return Found(score, made_of[0].result) if self._whole(score) else None
+
+    def made_of(self, member: Member) -> tuple[Found, ...]:
+        """The scores that the member's number is made of: one, or one for each part."""
         results = [result for result in member.results if result.benchmark == self.benchmark]
         if self.parts:
-            return self._combined(results)
+            return self._parts_of(results)
         every = (Found(score, result) for result in results for score in result.scores)
-        return next((one for one in every if self.admits(one.score)), None)
+        return tuple(one for one in every if self.admits(one.score))[:1]
 
     def admits(self, score: Score) -> bool:
         """Whether a score of this benchmark is what the column means, settings included."""
@@ -118,10 +126,11 @@ class Column(Closed):
 
     def _whole(self, score: Score) -> bool:
         standard = not score.settings.get("not_comparable")
-        return self.n is None or (score.n + score.missing == self.n and standard)
+        counted = score.n is not None and score.n + score.missing == self.n
+        return self.n is None or (counted and standard)
 
-    def _combined(self, results: Sequence[ResultSet]) -> Found | None:
-        """The mean of the parts, where all of them were measured alike."""
+    def _parts_of(self, results: Sequence[ResultSet]) -> tuple[Found, ...]:
+        """A score for each part, measured alike; none where one of them is missing."""
         every = {
             (score.task, score.metric): Found(score, result)
             for result in reversed(results)
@@ -129,13 +138,16 @@ class Column(Closed):
             if self._alike(score)
         }
         found = [every[key] for part in self.parts if (key := (part.task, part.metric)) in every]
-        if len(found) < len(self.parts):
-            return None
-        scores = [one.score for one in found]
+        weighed = self.weights == "items" or self.errors == "nested"
+        if weighed and any(one.score.n is None for one in found):
+            return ()
+        return tuple(found) if len(found) == len(self.parts) else ()
+
+    def _combined(self, scores: Sequence[Score]) -> Score:
+        """The mean of the parts."""
         guessing = [part.guessing for part in self.parts]
         mean = combined(scores, guessing, self.weights, self.errors)
-        score = _of_parts(self, mean.normalised(self.guessing), scores)
-        return Found(score, found[0].result) if self._whole(score) else None
+        return _of_parts(self, mean.normalised(self.guessing), scores)
 
 
 def _of_parts(column: Column, value: Value, scores: Sequence[Score]) -> Score:
@@ -150,11 +162,12 @@ def _of_parts(column: Column, value: Value, scores: Sequence[Score]) -> Score:
     if reasons:
         common["not_comparable"] = "; ".join(map(str, reasons))
     counted = scores[:1] if column.errors == "same items" else scores
+    sizes = [score.n for score in counted]
     return Score(
         task=column.task,
         metric=column.metric,
         value=value.value,
-        n=sum(score.n for score in counted),
+        n=None if None in sizes else sum(filter(None, sizes)),
         scale="percent",
         stderr=value.stderr,
         ci_low=None if reach is None else max(0.0, value.value - reach),

@@ -17,6 +17,7 @@ from evalkit.stages import Section, Stage
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _NAMES = "use letters, digits, '-', '_' and '.', at most 96 in all, no '--' or '..'"
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 LOCAL_HUB = "local"
 
 
@@ -82,17 +83,32 @@ class Evaluation(Section):
     audit: further questions to the judge, of which no score is made; by default none.
     contamination: look for items in training texts, and tell scores without the hits, too; `{}`
         takes its defaults.
+    baselines: families of `leaderboards/reported`, whose published figures stand in tables below
+        what was measured, marked as reported.
     """
 
     benchmarks: tuple[PluginRef, ...] = ()
     judge: PluginRef | None = None
     audit: Audit | None = None
     contamination: Contamination | None = None
+    baselines: tuple[str, ...] = ()
 
     @field_validator("benchmarks")
     @classmethod
     def _no_benchmark_twice(cls, value: tuple[PluginRef, ...]) -> tuple[PluginRef, ...]:
         return _each_once(value, "benchmark")
+
+
+class Recovery(Section):
+    """What a quantized variant is to keep of its parent's scores.
+
+    min: least part of the suite average, e.g. 0.99. A variant whose whole interval lies below ends
+        the run; one whose interval leaves it open is warned of. `null` for no gate.
+    texts: how many conversations, held out from calibration, tell the perplexity of responses.
+    """
+
+    min: Annotated[float, Field(gt=0, le=1)] | None = None
+    texts: Annotated[int, Field(ge=0)] = 128
 
 
 class Card(Section):
@@ -104,6 +120,7 @@ class Card(Section):
     tags: further tags of the repositories. authors: who made it. intended_use: what it is for.
     limitations: what it is not good at, beside what was measured.
     citation: how to cite it, BibTeX or plain.
+    hardware, energy: what it was trained on, and what that took, in words; evalkit measures neither.
     """
 
     title: str
@@ -117,6 +134,8 @@ class Card(Section):
     intended_use: str = ""
     limitations: str = ""
     citation: str = ""
+    hardware: str = ""
+    energy: str = ""
 
     @field_validator("license")
     @classmethod
@@ -141,12 +160,24 @@ class Publish(Section):
     private: repositories stay private; otherwise they are made public last.
     namespace: the user or organisation whose repositories they become.
     collection: the title of a collection of the family; none by default.
+    tag: names the first release of each repository; later ones count on: v1.1, v1.2. `null` for
+        none.
+    datasets: publish the preference pairs of each self-play iteration too, as datasets.
     """
 
     endpoint: str = LOCAL_HUB
     namespace: str
     private: bool = True
     collection: str | None = None
+    tag: str | None = "v1.0"
+    datasets: bool = False
+
+    @field_validator("tag")
+    @classmethod
+    def _a_tag_of_git(cls, value: str | None) -> str | None:
+        if value is not None and not _TAG.fullmatch(value):
+            raise ValueError("no tag: give letters, digits, '.', '-' and '_', such as v1.0")
+        return value
 
     @field_validator("namespace")
     @classmethod
@@ -176,7 +207,7 @@ class Recipe(Section):
     stages: how it is trained, in order; none to measure or quantize a model as it is.
     evaluation: how it is measured. variants: smaller variants of the last checkpoint.
     calibration: a source of prompts with responses for calibrated schemes; default the last
-        stage's training prompts and responses.
+        stage's training prompts and responses. recovery: what variants keep of its scores.
     card: what its cards say in words. publish: where it goes; without it nothing is published.
     """
 
@@ -188,6 +219,7 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     variants: tuple[PluginRef, ...] = ()
     calibration: PluginRef | None = None
+    recovery: Recovery = Recovery()
     card: Card
     publish: Publish | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,6 +113,18 @@ def plugin_data(text: str, said: str) -> str | dict[str, Any]:
             )
         found.put(key_path(option.strip()), flag_value(value, said), said)
     return found.data
+
+
+def plugin_text(data: str | Mapping[str, Any]) -> str:
+    """What a flag would say for a plug-in: `plugin_data` reads it back."""
+    if isinstance(data, str):
+        return data
+    options = [
+        f"{key}={json.dumps(value, ensure_ascii=False)}"
+        for key, value in data.items()
+        if key != "name"
+    ]
+    return f"{data['name']}:{','.join(options)}" if options else str(data["name"])
 
 
 def _parts(text: str, said: str) -> Iterator[str]:

@@ -143,14 +143,15 @@ class Score:
 
     value: on `scale` (`percent` is 0..100, `rating` 1..10, `unit` 0..1).
     stderr, ci_low, ci_high: on the same scale; None where undefined.
-    n: items scored; missing: items that gave no score (never counted as anything).
+    n: items scored; None where another's figure does not say, never where evalkit measured.
+    missing: items that gave no score (never counted as anything).
     settings: what makes it comparable or not (few_shot, filter, temperature, ...).
     """
 
     task: str
     metric: str
     value: float
-    n: int
+    n: int | None
     scale: Scale
     stderr: float | None = None
     ci_low: float | None = None

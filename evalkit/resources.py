@@ -5,8 +5,14 @@ from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from evalkit.errors import PrerequisiteError
+
+# The C loader reads the same YAML about ten times as fast, where PyYAML was built with it.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def template(name: str) -> str:
@@ -16,6 +22,11 @@ def template(name: str) -> str:
         PrerequisiteError: the installation is incomplete.
     """
     return _read("templates", name)
+
+
+def template_data(name: str) -> Any:
+    """What the YAML file `templates/<name>` holds, with the errors of `template`."""
+    return yaml.load(template(name), Loader=_Loader)
 
 
 def leaderboard(name: str) -> str:

@@ -30,6 +30,7 @@ from evalkit.errors import PrerequisiteError
 from evalkit.records import dumps, from_json
 
 T = TypeVar("T")
+RUNS = Path("runs")  # where runs lie, unless told otherwise
 RECEIPT = "receipt.json"
 RECIPE, PLAN, FACTS = "recipe.yaml", "plan.json", "run_facts.json"
 LINEAGE = "lineage.json"

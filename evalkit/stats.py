@@ -185,8 +185,8 @@ def compare(
     Raises:
         ScoreError: the two scores were not measured alike, or share no item.
     """
-    _check_alike(a, b, task, metric)
-    items_a, items_b = _items(a, task, metric), _items(b, task, metric)
+    check_alike(a, b, task, metric)
+    items_a, items_b = items_of(a, task, metric), items_of(b, task, metric)
     shared = sorted(set(items_a) & set(items_b))
     if not shared:
         raise ScoreError(
@@ -231,7 +231,7 @@ def comparable(a: ResultSet, b: ResultSet, metric: str | None = None) -> list[tu
     for score in a.scores:
         if metric in (None, score.metric):
             headlines.setdefault(score.task, score.metric)
-    return [pair for pair in headlines.items() if _items(a, *pair) and _items(b, *pair)]
+    return [pair for pair in headlines.items() if items_of(a, *pair) and items_of(b, *pair)]
 
 
 def _floats(values: Sequence[float] | Floats) -> Floats:
@@ -268,7 +268,8 @@ def _resampled_means(array: Floats, seed: int, draws: int) -> Floats:
     return np.concatenate(blocks)
 
 
-def _check_alike(a: ResultSet, b: ResultSet, task: str, metric: str) -> None:
+def check_alike(a: ResultSet, b: ResultSet, task: str, metric: str) -> None:
+    """Raises ScoreError unless both hold the score, measured in the same way."""
     first, second = _score(a, task, metric), _score(b, task, metric)
     facts = {
         "benchmark": (a.benchmark, b.benchmark),
@@ -299,7 +300,8 @@ def _score(results: ResultSet, task: str, metric: str) -> Score:
         raise ScoreError(f"{results.checkpoint}: {error.args[0]}") from None
 
 
-def _items(results: ResultSet, task: str, metric: str) -> dict[str, float]:
+def items_of(results: ResultSet, task: str, metric: str) -> dict[str, float]:
+    """What each item scored, by its id; empty where no samples are at hand."""
     return {
         sample.id: sample.metrics[metric]
         for sample in results.samples

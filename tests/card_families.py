@@ -58,6 +58,8 @@ CARD: Mapping[str, Any] = {
     "intended_use": "To try the road from a recipe to a published family without a GPU.",
     "limitations": "It answers a dozen kinds of synthetic one-line tasks and nothing else.",
     "citation": "",
+    "hardware": "",
+    "energy": "",
 }
 
 

@@ -38,6 +38,10 @@ PLUGINS = [
         "unknown-evaluation-judge",
         edits={"evaluation:\n  judge: rule": "evaluation:\n  judge: gpt4"},
     ),
+    Case(
+        "unknown-baseline",
+        edits={"evaluation:\n": "evaluation:\n  baselines: [phi_2, sppo_gema]\n"},
+    ),
     Case("unknown-scheme", edits={"[w4a16_rtn]": "[fp-8]"}),
     Case("unknown-source", edits={"prompts: {name: pocket": "prompts: {name: poket"}),
     Case("unknown-benchmark", edits={"name: mt_bench": "name: mtbench"}),

@@ -17,13 +17,13 @@ FLOORS: dict[int, str] = {
         "recipe_file records roles stages training_settings yaml_file"
     ),
     2: (
-        "card_reading chat_client checkpoint_files console contamination durable fastchat fetching frontmatter "
-        "journal journaled_models json_rows leaderboard leaderboard_column loading markdown "
-        "metrics pocket registry rendering resources rules rundir scoring standings stats student"
+        "baselines card_reading card_schema chat_client checkpoint_files checkpoint_size console contamination durable fastchat fetching frontmatter "
+        "journal journaled_models json_rows leaderboard leaderboard_column licences loading markdown "
+        "metrics model_size pocket private_text registry rendering resources rules rundir score_records scoring standings stats student"
     ),
     3: (
-        "benchmarks builders cards engines hub importers judges lint quantize report sources tables "
-        "trainers"
+        "benchmarks builders card_diff cards engines hub importers judges lint quantize report sources "
+        "tables trainers verification"
     ),
     4: "pipeline",
     5: "cli __main__",

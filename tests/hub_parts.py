@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from evalkit.hub.plan import ReleasePlan, plan_release
+from evalkit.hub.plan import ReleasePlan, RepoKind, plan_release
 
 CARD = (
     "---\nlicense: mit\nlibrary_name: transformers\ntags:\n- spin\n---\n# A model\n\nIt is small.\n"
@@ -42,9 +42,11 @@ def write_release(folder: Path, numbers: bytes = b"\1\2\3\4") -> Path:
     return folder
 
 
-def plan_of(folder: Path, name: str = "evalkit/tiny", note: str = "") -> ReleasePlan:
+def plan_of(
+    folder: Path, name: str = "evalkit/tiny", note: str = "", kind: RepoKind = "model"
+) -> ReleasePlan:
     """The plan of such a folder."""
-    return plan_release(folder, name, checkpoint=name.split("/")[1], note=note)
+    return plan_release(folder, name, checkpoint=name.split("/")[1], kind=kind, note=note)
 
 
 def start_server(root: Path, code: str = "") -> tuple["subprocess.Popen[str]", str, str]:

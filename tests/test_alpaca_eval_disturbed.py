@@ -20,6 +20,7 @@ from judge_server import CHARGED, FAULTS, MODEL, JudgeServer, served
 from evalkit.benchmarks.alpaca_eval import AlpacaEval
 from evalkit.chat_client import Usage, read_accounts
 from evalkit.errors import PrerequisiteError
+from evalkit.fingerprint import fingerprint
 from evalkit.journal import Journal
 from evalkit.judges.llm import LlmJudge, LlmOptions
 from evalkit.pipeline.journaled import JournaledJudge
@@ -207,6 +208,22 @@ class TestFiles:
         assert judging["price"] == "not known"
         assert "usd" not in judging
         assert judging["tokens_in"] > 0
+
+    def test_every_annotation_says_who_judged_and_how(
+        self, undisturbed: ResultSet, outputs: Path
+    ) -> None:
+        """Beside upstream's columns; an answer's own account of its model, where one was asked."""
+        judge = undisturbed.provenance["judge"]
+        folder = outputs.parent / "undisturbed" / "raw"
+        rows = json.loads((folder / "annotations.json").read_text())
+        assert {row["judge_digest"] for row in rows} == {fingerprint(judge)}
+        assert {row["judge_model"] for row in rows} == {MODEL}
+        assert {row["judge_prompt_sha256"] for row in rows} == {judge["pairs"]["sha256"]}
+        assert {row["judge_temperature"] for row in rows} == {judge["pairs"]["temperature"]}
+        asked = [row["output_1"] != row["output_2"] for row in rows]
+        assert [row["judge_answered_as"] == MODEL for row in rows] == asked
+        assert [row["judge_answered_as"] is None for row in rows] == [not one for one in asked]
+        assert not all(asked)
 
     @pytest.mark.filterwarnings("ignore")
     def test_alpaca_eval_s_own_tools_open_them(self, undisturbed: ResultSet, outputs: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +14,19 @@ pytest.importorskip("datasets")
 
 import datasets
 import datasets.config
+from datasets.naming import camelcase_to_snakecase
 
-from evalkit.benchmarks.lm_eval_datasets import HubDataset, datasets_of, is_here, problems_of
+from evalkit.benchmarks.lm_eval_commits import (
+    UNKNOWN,
+    HubDataset,
+    at_commits,
+    commits_of,
+    is_here,
+    loaded_commit,
+)
+from evalkit.benchmarks.lm_eval_datasets import datasets_of, problems_of
 from evalkit.benchmarks.lm_eval_tasks import LmEvalTasks, _full_task_manager
+from evalkit.errors import ScoreError
 
 # Source: the datasets' pages on the Hub; the tasks of Open LLM Leaderboard v1 and v2.
 OF_OPENLLM = {
@@ -89,6 +101,105 @@ def test_what_is_in_the_cache_is_not_asked_for(
     wanted = {HubDataset("org/data", "alpha"): ["a"], HubDataset("org/data", "beta"): ["b"]}
     (problem,) = problems_of(wanted)
     assert "its tasks: b" in problem.message
+
+
+class TestCommits:
+    A, B, C = "a" * 40, "b" * 40, "c" * 40
+
+    @pytest.fixture
+    def cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+        return tmp_path
+
+    def made(self, cache: Path, folder: str, commit: str, when: int) -> None:
+        """What `datasets` leaves behind of a dataset that it has loaded."""
+        path = cache / folder / "0.0.0" / commit
+        path.mkdir(parents=True)
+        (path / "dataset_info.json").write_text("{}")
+        os.utime(path, (when, when))
+
+    @pytest.mark.parametrize(
+        ("name", "folder"),
+        [
+            ("TIGER-Lab/MMLU-Pro", "TIGER-Lab___mmlu-pro"),
+            ("TAUR-Lab/MuSR", "TAUR-Lab___mu_sr"),
+            ("DigitalLearningGmbH/MATH-lighteval", "DigitalLearningGmbH___math-lighteval"),
+            ("wikitext", "wikitext"),
+        ],
+    )
+    def test_the_cache_s_folders_are_found(
+        self, unplugged: None, cache: Path, name: str, folder: str
+    ) -> None:
+        """Named as `datasets` itself names them."""
+        builder = datasets.load_dataset_builder(
+            "json", data_files=str(_rows(cache / "x.jsonl")), cache_dir=str(cache)
+        )
+        builder.repo_id, builder.dataset_name = name, camelcase_to_snakecase(name.split("/")[-1])
+        assert builder._relative_data_dir().split("/")[0] == folder
+        self.made(cache, f"{folder}/main", self.A, 1)
+        assert is_here(HubDataset(name, "main"))
+        assert commits_of([HubDataset(name, "main")], {}) == {name: self.A}
+
+    def test_the_newest_that_has_all_configurations(self, unplugged: None, cache: Path) -> None:
+        one, two = HubDataset("org/data", "one"), HubDataset("org/data", "two")
+        assert commits_of([one, two], {}) == {"org/data": UNKNOWN}
+        self.made(cache, "org___data/one", self.A, 1)
+        self.made(cache, "org___data/one", self.B, 2)
+        assert commits_of([one, two], {}) == {"org/data": self.B}
+        self.made(cache, "org___data/two", self.A, 3)
+        assert commits_of([one, two], {}) == {"org/data": self.A}
+        assert commits_of([one, two], {"org/data": self.C}) == {"org/data": self.C}
+        assert commits_of([one, two], {"org/data": "main"}) == {"org/data": UNKNOWN}
+
+    def test_it_is_loaded_at_its_commit_and_at_no_other(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+        monkeypatch.setattr(datasets, "load_dataset", lambda path, **o: asked.append((path, o)))
+        with at_commits({"org/data": self.A, "org/lost": UNKNOWN}):
+            datasets.load_dataset(path="org/data", name="one")
+            datasets.load_dataset("org/lost")
+            datasets.load_dataset("json", data_files="x")
+        datasets.load_dataset("org/data")
+        assert asked == [
+            ("org/data", {"name": "one", "revision": self.A}),
+            ("org/lost", {}),
+            ("json", {"data_files": "x"}),
+            ("org/data", {}),
+        ]
+
+    def test_another_one_than_was_meant_is_an_error(self) -> None:
+        split = SimpleNamespace(cache_files=[{"filename": f"/cache/{self.A}/test.arrow"}])
+        task = SimpleNamespace(DATASET_PATH="org/data", dataset={"test": split}, task_name="quiz")
+        assert loaded_commit(task, {"org/data": UNKNOWN}) == {"org/data": self.A}
+        assert loaded_commit(task, {"org/data": self.A}) == {"org/data": self.A}
+        assert loaded_commit(task, {"org/other": self.A}) == {}
+        with pytest.raises(ScoreError, match="quiz has read org/data at aaaaaaaaaaaa, not at bbb"):
+            loaded_commit(task, {"org/data": self.B})
+
+    def test_a_run_s_fingerprint_says_it(self, unplugged: None, cache: Path) -> None:
+        benchmark = _benchmark(tasks=("gsm8k",))
+        assert benchmark.data_digests() == {"dataset openai/gsm8k": UNKNOWN}
+        self.made(cache, "openai___gsm8k/main", self.A, 1)
+        assert benchmark.data_digests() == {"dataset openai/gsm8k": self.A}
+        benchmark = _benchmark(tasks=("gsm8k",), revisions={"openai/gsm8k": self.B})
+        assert benchmark.data_digests() == {"dataset openai/gsm8k": self.B}
+
+    def test_a_revision_of_a_dataset_that_nothing_reads(self, cache: Path) -> None:
+        self.made(cache, "openai___gsm8k/main", self.A, 1)
+        benchmark = _benchmark(tasks=("gsm8k",), revisions={"openai/gms8k": self.B})
+        (problem,) = benchmark.check_data(_no_source, None)
+        assert problem.where == "revisions"
+        assert "did you mean 'openai/gsm8k'" in problem.hint
+
+
+def _rows(file: Path) -> Path:
+    file.write_text('{"a": 1}\n')
+    return file
+
+
+def _no_source(ref: Any) -> Any:
+    raise AssertionError(ref)
 
 
 def _benchmark(**options: Any) -> LmEvalTasks:

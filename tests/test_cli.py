@@ -42,7 +42,10 @@ FLAGS = {
     "prefetch": {"--to", "--set", "--json"},
     "doctor": {"--recipe", "--json"},
     "card build": RECIPE_FLAGS | QUANTIZING | MEASURING | CARD | FROM,
-    "card lint": {"--json"},
+    "card lint": {
+        "--base-card", "--config", "--fix", "--ignore", "--rule", "--strict", "--json",
+    },  # fmt: skip
+    "card rules": {"--json"},
     "show": {"--json"},
     "list": {"--json"},
     "data check": OF_DATA | {"--json"},
@@ -65,7 +68,8 @@ FLAGS = {
     "hub serve": {"--root", "--port", "--json"},
     "hub token": {"--root", "--user", "--json"},
     "lm-eval": {"--json"},
-    "leaderboard export": {"--out", "--definition", "--format", "--json"},
+    "leaderboard export": {"--out", "--definition", "--format", "--baseline", "--json"},
+    "import": {"--as", "--model", "--importer", "--out", "--json"},
 }
 
 

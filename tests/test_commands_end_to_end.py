@@ -131,6 +131,23 @@ def test_two_models_are_compared_on_the_same_items(
     assert found["comparisons"][0]["difference"] == 0
 
 
+def test_length_controlled_rates_are_compared_by_refitting_both(
+    tiny_llama: Path, pocket_base: Path, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, folder in {"a": tiny_llama, "b": pocket_base}.items():
+        (desk / name).symlink_to(folder)
+    instructions = "{name: pocket, split: open, count: 24}"
+    words = ["--benchmark", f"alpaca_eval:instructions={instructions},max_new_tokens=8"]
+    found = _json(capsys, "compare", "a", "b", *words, "--judge", "rule")
+    by_metric = {one["metric"]: one for one in found["comparisons"]}
+    assert set(by_metric) == {"win_rate", "length_controlled_minimal"}
+    one = by_metric["length_controlled_minimal"]
+    difference = one["score_b"]["value"] - one["score_a"]["value"]
+    assert one["difference"] == pytest.approx(difference)
+    assert one["ci_low"] <= difference <= one["ci_high"]
+    assert "refit" in one["method"]
+
+
 def test_what_was_measured_otherwise_is_not_compared(
     tiny_llama: Path, desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -231,18 +231,22 @@ def write(file: Path, rows: list[Any]) -> Path:
 
 
 class TestRows:
-    RATINGS = (Rating("81", "writing", 1, 7.5, "Good. [[7.5]]"),
+    RATINGS = (Rating("81", "writing", 1, 7.5, "Good. [[7.5]]", "judge-2026-01-01"),
                Rating("q", "math", 2, None, "no rating in the judgment: $"))  # fmt: skip
     MATCHES = (
         Match("81", "writing", 1, "me", "you", "model_1", None, ("[[A]]", "refused")),
-        Match("q", "math", 2, "me", "you", "tie", "model_2", ("[[C]]", "[[A]]")),
+        Match("q", "math", 2, "me", "you", "tie", "model_2", ("[[C]]", "[[A]]"), ("j-1", "j-2")),
     )
 
     def test_what_is_written_reads_back(self, tmp_path: Path) -> None:
         single = [rating_row(rating, "me", "judge") for rating in self.RATINGS]
         pair = [match_row(match, "judge") for match in self.MATCHES]
-        assert {frozenset(row) for row in single} == {frozenset(COLUMNS["single"])}
-        assert {frozenset(row) for row in pair} == {frozenset(COLUMNS["pair"])}
+        assert {frozenset(row) for row in single} == {
+            frozenset([*COLUMNS["single"], "judge_answered_as"])
+        }
+        assert {frozenset(row) for row in pair} == {
+            frozenset([*COLUMNS["pair"], "g1_judge_answered_as", "g2_judge_answered_as"])
+        }
         assert [row["score"] for row in single] == [7.5, -1]
         assert [row["g2_winner"] for row in pair] == ["error", "model_2"]
         file = write(tmp_path / "judge_single.jsonl", single)

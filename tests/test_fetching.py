@@ -96,6 +96,7 @@ def test_a_single_file_is_fetched_once_and_its_contents_are_checked(
     right, wrong = (file._replace(sha256=hashlib.sha256(text).hexdigest()) for text in (b"{}", b""))
     nowhere = "http://127.0.0.1:1/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", nowhere)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
     assert fetch_file(right) == cached_file(file) == found
     with pytest.raises(RecipeError, match="is not the published one"):
         cached_file(wrong)

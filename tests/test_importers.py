@@ -112,7 +112,10 @@ def harness_file(**changes: Any) -> dict[str, Any]:
 
 
 def test_registered_like_any_plugin() -> None:
-    assert registry.names("importers") == ("alpaca_eval", "lm_eval", "mt_bench")
+    assert registry.names("importers") == (
+        "alpaca_eval", "alpaca_eval_leaderboard", "evalkit_result", "inspect_ai", "lm_eval",
+        "mt_bench", "mt_bench_pairs", "open_llm_leaderboard",
+    )  # fmt: skip
     for name in registry.names("importers"):
         assert issubclass(registry.load("importers", name), Importer)
 
@@ -323,23 +326,61 @@ class TestLmEval:
         row = {"mc2": 0.4, "mc2_stderr": 0.01, "mc1": p, "mc1_stderr": error}
         value = {"results": {"truthfulqa_mc": row}, "versions": {}, "config": {"num_fewshot": 0}}
         results = lm_eval._normalised(value)
-        scores, left_out = lm_eval._scores(results, {})
+        scores, left_out = lm_eval._scores(results, {}, {})
         assert {score.n for score in scores} == {n}
         assert not left_out
 
-    def test_numbers_of_unknown_items_are_left_out_and_named(self, tmp_path: Path) -> None:
+    def test_numbers_of_unknown_items_have_no_n(self, tmp_path: Path) -> None:
         value = {
             "results": {"t": {"f1": 0.5, "f1_stderr": 0.1}, "u": {"acc": 0.5, "acc_stderr": 0.5}},
             "versions": {}, "config": {"model_args": "pretrained=m", "num_fewshot": 5},
         }  # fmt: skip
         result = read_one("lm_eval", write(tmp_path / "old.json", value)).result
-        assert [(s.task, s.n, s.settings["few_shot"]) for s in result.scores] == [("u", 2, 5)]
-        assert result.provenance["left_out"] == ["t, f1: its number of items is not stated"]
+        assert [(s.task, s.n, s.settings["few_shot"]) for s in result.scores] == [
+            ("t", None, 5), ("u", 2, 5),
+        ]  # fmt: skip
+        unknown = result.scores[0]
+        assert unknown.ci_low is not None
+        assert unknown.value - unknown.ci_low == pytest.approx(10 * 1.959964)
         assert result.provenance["harness"] == "lm-eval (0.3, version not stated)"
         with pytest.raises(RecipeError, match="no number can be taken"):
             importer("lm_eval").read(
-                write(tmp_path / "none.json", {**value, "results": {"t": {"f1": 0.5}}})
+                write(tmp_path / "none.json", {**value, "results": {"t": {"f1": math.nan}}})
             )
+
+    def _with_samples(self, tmp_path: Path, **changes: Any) -> Path:
+        rows = [
+            {"doc_id": i, "filter": "none", "acc": float(i < 4), "acc_norm": float(i < 2),
+             "target": "a", **changes}
+            for i in range(8)
+        ]  # fmt: skip
+        write(tmp_path / "samples_arc_challenge_2026.jsonl", rows)
+        return write(tmp_path / "results_2026.json", harness_file())
+
+    def test_samples_beside_the_results_are_its_items(self, tmp_path: Path) -> None:
+        result = read_one("lm_eval", self._with_samples(tmp_path)).result
+        assert len(result.samples) == 8
+        assert result.samples[3].metrics == {"acc": 100.0, "acc_norm": 0.0}
+        assert result.samples[3].task == "arc_challenge"
+        assert set(result.provenance["samples"]) == {"samples_arc_challenge_2026.jsonl"}
+
+    def test_samples_tell_how_many_items_there_were(self, tmp_path: Path) -> None:
+        self._with_samples(tmp_path)
+        file = write(tmp_path / "results_2026.json", harness_file(**{"n-samples": {}}))
+        scores = importer("lm_eval").read(file)[0].result
+        assert scores.score("arc_challenge", "acc_norm").n == 8
+
+    def test_samples_of_another_run_are_refused(self, tmp_path: Path) -> None:
+        file = self._with_samples(tmp_path, acc=1.0)
+        with pytest.raises(RecipeError, match=r"mean of its acc is 1, and the results state 0\.5"):
+            importer("lm_eval").read(file)
+
+    def test_samples_that_are_cut_off_are_told(self, tmp_path: Path) -> None:
+        file = self._with_samples(tmp_path)
+        samples = tmp_path / "samples_arc_challenge_2026.jsonl"
+        samples.write_text(samples.read_text()[:-9])
+        with pytest.raises(RecipeError, match=r"2026\.jsonl:8: this is not valid JSON"):
+            importer("lm_eval").read(file)
 
     @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "result.json"])
     def test_other_json_is_not_taken_for_results(self, tmp_path: Path, name: str) -> None:
@@ -347,7 +388,10 @@ class TestLmEval:
         assert not importer("lm_eval").recognises(write(tmp_path / name, other))
 
 
-@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.json.gz", "a.jsonl.gz", "a.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["a.json", "a.jsonl", "a.json.gz", "a.jsonl.gz", "a.txt", "a.csv", "a.eval", "result.json"],
+)
 @pytest.mark.parametrize("content", [b"", b"{", b"[", b"\xff\xfe", b"[1]", b"null", b"\n\n"])
 def test_anything_else_is_no_result(tmp_path: Path, name: str, content: bytes) -> None:
     file = tmp_path / name

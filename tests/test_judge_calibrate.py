@@ -93,7 +93,10 @@ def test_the_official_judge_itself_is_found_to_agree(results: Path, tmp_path: Pa
     assert found["official_judge"] == "official"
     assert found["judge"]["model"] == MODEL
     assert found["judge_digest"] == fingerprint(found["judge"])
+    assert found["length_controlled"] is None
+    assert any("not all of AlpacaEval's own instructions" in note for note in found["notes"])
     for row, preference in zip(found["anchors"], OFFICIAL.values(), strict=True):
+        assert row["length_controlled_winrate"] is None
         mean = 100 * sum(preference(i) - 1 for i in range(12)) / 12
         assert row["win_rate"]["value"] == pytest.approx(mean)
         assert row["official_win_rate"] == pytest.approx(mean)
@@ -267,6 +270,42 @@ class TestRank:
         shown = capsys.readouterr().out
         assert f"by {found['annotator']}" in shown
         assert "do not compare" in shown
+
+    def test_it_stands_by_its_length_controlled_rate_where_all_have_one(
+        self, calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Computed with the same auxiliary data; with other data it is another number."""
+        found = figures(calibrated)
+        limits = {"stderr": 1.0, "ci_low": 1.0, "ci_high": 99.0}
+        for one, rate in zip(found["anchors"], (70.0, 20.0, 40.0), strict=True):
+            one["length_controlled_winrate"] = {"value": rate, **limits}
+            one["official_length_controlled_winrate"] = rate + 1
+        found["length_controlled"] = {"auxiliary_data_sha256": {"df_gamed.csv": "d"}}
+        (calibrated / "calibration.json").write_text(json.dumps(found))
+        control = {"auxiliary_data_sha256": {"df_gamed.csv": "d"}, "C": 2.8}
+        self.result(tmp_path / "mine", found, length_controlled_winrate=control)
+        file = tmp_path / "mine" / "steps" / "eval-iter2-alpaca_eval" / "result.json"
+        result = json.loads(file.read_text())
+        rate = {**result["scores"][0], "metric": "length_controlled_winrate", "value": 55.0}
+        result["scores"].append(rate)
+        file.write_text(json.dumps(result))
+        words = ["judge", "rank", str(calibrated), str(tmp_path / "mine")]
+        capsys.readouterr()
+        assert run(*words, "--json") == 0
+        models = json.loads(capsys.readouterr().out)["models"]
+        assert [one["model"] for one in models] == ["weak", "mine:iter2", "strong", "middle"]
+        assert models[1]["length_controlled_winrate"]["value"] == 55
+        assert models[1]["official_length_controlled_winrate"] is None
+        assert run(*words) == 0
+        shown = capsys.readouterr().out
+        assert "length-controlled win rate [95 %]" in shown
+        assert "71.00" in shown
+        result["provenance"]["length_controlled_winrate"]["auxiliary_data_sha256"] = {"x": "y"}
+        file.write_text(json.dumps(result))
+        assert run(*words, "--json") == 0
+        models = json.loads(capsys.readouterr().out)["models"]
+        assert [one["model"] for one in models] == ["strong", "mine:iter2", "middle", "weak"]
+        assert models[1]["length_controlled_winrate"] is None
 
     @pytest.mark.parametrize(
         ("change", "message"),

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import runs
 import yaml
+from benchmark_parts import write_lines
 from judge_server import MODEL, JudgeServer, served, usage_of
+from test_fastchat_data import prompts
 
-from evalkit.chat_client import Usage
+from evalkit.chat_client import Spent, Usage
 from evalkit.errors import RecipeError
+from evalkit.fastchat.answers import answer_row
 from evalkit.pipeline.judging_cost import estimates, lines_of, spent, spent_lines
 from evalkit.pipeline.plan import make_plan
 from evalkit.pipeline.plugins import make
@@ -92,8 +95,70 @@ class TestEstimate:
         (own,) = (one for one in both if one.judge == "another")
         method = make("methods", PluginRef.model_validate(stage["method"]))
         samples = method.needs().samples
+        head_to_head = stage["head_to_head"]["prompts"]
+        assert own.steps == ("iter1-judge", "iter1-head-to-head")
+        assert own.cost.requests == 8 * samples * (samples - 1) + 2 * head_to_head
+        stage["head_to_head"] = {"prompts": 0}
+        (own,) = (one for one in planned(document) if one.judge == "another")
         assert own.steps == ("iter1-judge",)
-        assert own.cost.requests == 8 * samples * (samples - 1)
+
+    def test_another_judge_of_the_head_to_head_is_counted(self, document: dict[str, Any]) -> None:
+        (stage,) = document["stages"]
+        other = {**document["evaluation"]["judge"], "model": "another"}
+        stage["head_to_head"] = {"prompts": 5, "other_judge": other}
+        (own,) = (one for one in planned(document) if one.judge == "another")
+        assert own.steps == ("iter1-head-to-head-other",)
+        assert own.cost.requests == 2 * 5
+
+    def test_mt_bench_is_counted_and_what_an_audit_asks_of_it(
+        self, document: dict[str, Any], tmp_path: Path
+    ) -> None:
+        """Each turn once; games in both orders; an audit swaps games and no ratings."""
+        forms = write_lines(tmp_path / "judge_prompts.jsonl", prompts())
+        section, turns = document["evaluation"], 2 * 2 * 4  # checkpoints, turns, questions
+        section["judge"]["rating_prompts"] = str(forms)
+        bench = {"name": "mt_bench", "questions": {"name": "pocket", "split": "two_turn"}}
+        bench["questions"] |= {"count": 4}
+        section["benchmarks"] = [{**bench, "max_new_tokens": 16}]
+        (single,) = planned(document)
+        assert single.steps == ("eval-base-mt_bench", "eval-iter1-mt_bench")
+        assert single.cost.requests == turns
+        assert single.cost.tokens_out == turns * 2048
+        section["audit"] = {"items": 3, "second": {**section["judge"], "model": "another"}}
+        first, second = planned(document)
+        assert first.cost == single.cost
+        assert (second.judge, second.cost.requests) == ("another", 2 * 3)
+        questions = make("sources", PluginRef.model_validate(bench["questions"])).questions()
+        rows = [answer_row(one.id, "other", ["A.", "B."]) for one in questions]
+        answers = write_lines(tmp_path / "other.jsonl", rows)
+        section["benchmarks"][0] |= {"grading": "both", "opponents": [str(answers)]}
+        section["audit"] = {"items": None}
+        (both,) = planned(document)
+        assert both.cost.requests == turns + 2 * turns + 2 * turns
+
+    def test_what_was_spent_counts_towards_a_budget(self, document: dict[str, Any]) -> None:
+        """And what another judge of the recipe asks of the same model at the same host."""
+        section = document["evaluation"]
+        plan = make_plan(Recipe.model_validate(document), "evaluate")
+        names = [step.name for step in plan.steps]
+        (plain,) = estimates(plan, names)
+        assert (plain.spent_usd, plain.spent_tokens) == (0, 0)
+        account = {f"{MODEL} at local": Spent(3, Usage(1000, 3), 1, Usage(500, 1))}
+        (later,) = estimates(plan, names, account)
+        assert later.cost == plain.cost
+        assert later.spent_tokens == 1504
+        assert later.spent_usd == pytest.approx((1500 * 10 + 4 * 30) / 1e6)
+        section["audit"] = {"items": 2, "swapped": False,
+                            "second": {**section["judge"], "temperature": 0.5}}  # fmt: skip
+        first, second = planned(document)
+        assert first.judge == second.judge == MODEL
+        assert first.spent_tokens == second.cost.tokens_in + second.cost.tokens_out
+        section["judge"]["budget_usd"] = first.cost.usd + second.cost.usd / 2
+        first, second = planned(document)
+        described = [{**first._asdict(), "cost": first.cost._asdict()}]
+        _, warning = lines_of(described)
+        assert warning.startswith("warning: budget_usd is ")
+        assert "are spent, or due by other judges on this model" in warning
 
     def test_what_is_done_is_not_counted(self, document: dict[str, Any]) -> None:
         plan = make_plan(Recipe.model_validate(document), "evaluate")

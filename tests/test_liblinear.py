@@ -123,6 +123,27 @@ def test_problems_solved_together_are_solved_as_alone(
         assert found_K == pytest.approx(alone_K, abs=1e-5)
 
 
+@given(problems, strengths, st.floats(-3, 3))
+def test_features_that_repeat_one_another_have_an_optimum_too(
+    rows: tuple[Floats, Floats, Floats], C: float, factor: float
+) -> None:
+    """A multiple of a feature, a feature of zeros: many optima, all of one height."""
+    features_KN, won_N, weights_N = rows
+    more_KN = np.vstack([features_KN, factor * features_KN[:1], np.zeros((1, len(won_N)))])
+    (alone_K,) = fit_l1(list(features_KN), won_N, weights_N[None], np.array([C]))
+    (found_K,) = fit_l1(list(more_KN), won_N, weights_N[None], np.array([C]))
+    assert np.isfinite(found_K).all()
+    assert found_K[-1] == 0
+    best, found = (
+        objective(w_K, x_KN, won_N, weights_N, C)
+        for w_K, x_KN in ((alone_K, features_KN), (found_K, more_KN))
+    )
+    # What is larger is cheaper under the penalty: with it the height is less, and never more.
+    assert found <= best + 1e-8 * (1 + best)
+    if abs(factor) <= 1:
+        assert found == pytest.approx(best, rel=1e-7, abs=1e-9)
+
+
 def test_random_orders_are_whole_and_endless() -> None:
     """More words are made when the first are used up, and go on as the generator's own."""
     draws = liblinear._Draws(17)

@@ -10,6 +10,7 @@ from card_families import changed, lm_eval_result, pocket_family
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalkit.cards import Book, records_of
 from evalkit.cards.model_index import model_index
 from evalkit.family import Family
 from evalkit.leaderboard import Column, Definition, read_definition
@@ -174,7 +175,7 @@ def test_mmlu_is_the_plain_mean_of_its_subjects() -> None:
     group = Score("mmlu", "acc", 1.0, 14042, "percent", settings=dict(parts[0].settings))
     assert not column.admits(group)  # the harness's own is weighted by size
     (entry,) = (
-        r for r in model_index(family, member)[0]["results"]
+        r for r in model_index(family, member, Book(records_of(family)))[0]["results"]
         if r["dataset"]["name"] == "MMLU (5-Shot)"
     )  # fmt: skip
     assert entry["metrics"][0]["value"] == pytest.approx(score.value, abs=1e-3)

@@ -16,6 +16,7 @@ from evalkit import registry
 from evalkit.benchmarks.mt_bench import MtBench
 from evalkit.errors import EvalkitError
 from evalkit.fastchat.answers import answer_row
+from evalkit.fingerprint import fingerprint
 from evalkit.journal import Journal
 from evalkit.judges.llm import LlmJudge, LlmOptions
 from evalkit.loading import load_model
@@ -130,12 +131,19 @@ def test_scores_and_files_are_those_of_an_undisturbed_run(bench: Bench, seed: in
 def test_files_show_what_the_judge_was_shown_and_with_which_prompts(
     bench: Bench, tmp_path: Path
 ) -> None:
-    """With them the folder holds all that it takes to judge once more."""
+    """With them the folder holds all that it takes to judge once more; and who did."""
     with served(script=judgment) as server:
-        bench.run(server, "calm")
+        result = bench.run(server, "calm")
     files = bench.files("calm")
     rows = [json.loads(line) for kind in ("single", "pair")
             for line in files[f"model_judgment/{MODEL}_{kind}.jsonl"].splitlines()]  # fmt: skip
+    judge = result.provenance["judge"]
+    assert {row["judge_digest"] for row in rows} == {fingerprint(judge)}
+    assert {row["judge_model"] for row in rows} == {MODEL}
+    assert {row["judge_prompt_sha256"] for row in rows} == {judge["ratings"]["sha256"]}
+    assert {row["judge_temperature"] for row in rows} == {0}
+    by = [row[key] for row in rows for key in row if key.endswith("judge_answered_as")]
+    assert by == [MODEL] * ASKED
     shown = [row[key] for row in rows for key in row if key.endswith("user_prompt")]
     assert Counter(shown) == Counter(server.answered)
     assert files["judge_prompts.jsonl"] == (tmp_path / "judge_prompts.jsonl").read_bytes()

@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),  # the client's
 ]
+STEP = "eval-base-lm_eval_tasks"
 MODEL, CHATS, QUIZ = "evalkit/tiny", "evalkit/chats", "evalkit/quiz"
 QUIZ_CARD = """---
 configs:
@@ -67,27 +68,24 @@ class Hub:
     """A Hub in a process of its own with a model and two datasets; `close` ends it."""
 
     def __init__(self, root: Path, model: Path) -> None:
-        self.process, self.endpoint, token = hub_parts.start_server(root)
+        self.process, self.endpoint, self._token = hub_parts.start_server(root)
         chats = [{"prompt": QUESTION.format(i, "test"), "chosen": "a"} for i in (1, 4)]
-        with open_api(HubTarget(self.endpoint, token, False)) as api:
-            self.commits = {
-                MODEL: self._put(api, MODEL, "model", {f.name: f.read_bytes()
-                                                       for f in model.iterdir()}),
-                CHATS: self._put(api, CHATS, "dataset",
-                                 {"train.jsonl": own_data.encoded(chats, "jsonl")}),
-                QUIZ: self._put(api, QUIZ, "dataset",
-                                {"README.md": QUIZ_CARD.encode(),
-                                 "alpha/train.jsonl": _rows("train"),
-                                 "alpha/test.jsonl": _rows("test")}),
-            }  # fmt: skip
+        quiz = {"README.md": QUIZ_CARD.encode(), "alpha/train.jsonl": _rows("train"),
+                "alpha/test.jsonl": _rows("test")}  # fmt: skip
+        self.commits = {
+            MODEL: self.put(MODEL, "model", {f.name: f.read_bytes() for f in model.iterdir()}),
+            CHATS: self.put(CHATS, "dataset", {"train.jsonl": own_data.encoded(chats, "jsonl")}),
+            QUIZ: self.put(QUIZ, "dataset", quiz),
+        }
 
-    @staticmethod
-    def _put(api: Any, name: str, kind: str, files: dict[str, bytes]) -> str:
-        api.create_repo(name, repo_type=kind, private=False)
-        for path, content in files.items():
-            made = api.upload_file(
-                path_or_fileobj=content, path_in_repo=path, repo_id=name, repo_type=kind
-            )
+    def put(self, name: str, kind: str, files: dict[str, bytes]) -> str:
+        """Uploads files one by one; returns the last commit."""
+        with open_api(HubTarget(self.endpoint, self._token, False)) as api:
+            api.create_repo(name, repo_type=kind, private=False, exist_ok=True)
+            for path, content in files.items():
+                made = api.upload_file(
+                    path_or_fileobj=content, path_in_repo=path, repo_id=name, repo_type=kind
+                )
         return str(made.oid)
 
     def close(self) -> None:
@@ -158,11 +156,36 @@ def test_prefetched_it_runs_with_the_network_off(hub: Hub, recipe: Path, tmp_pat
     assert done.returncode == 0, done.stderr
     (score,) = [one for one in json.loads(done.stdout)["scores"] if one["task"] == "quiz_alpha"]
     assert score["n"] == 6
+    assert _provenance(run)["datasets"] == {QUIZ: hub.commits[QUIZ]}
     overlap = json.loads((run / "steps" / "contamination" / "overlap.json").read_text())
     assert {(hit["task"], hit["id"]) for hit in overlap["hits"]} == {
         ("quiz_alpha", "1"),
         ("quiz_alpha", "4"),
     }
+
+
+def test_a_dataset_that_moves_on_is_read_as_it_was(hub: Hub, recipe: Path, tmp_path: Path) -> None:
+    """What this machine has decides; without it the newest, or the commit that is asked for."""
+    before, run = hub.commits[QUIZ], tmp_path / "run"
+    words = ("evaluate", str(recipe), "--json", "--out")
+    surroundings = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
+    assert _evalkit(*words, str(run), **surroundings).returncode == 0
+    after = hub.put(QUIZ, "dataset", {"alpha/test.jsonl": _rows("test")[:-1] + b"  \n"})
+    assert after != before
+    again = _evalkit(*words, str(run), **surroundings)
+    assert "nothing to do" in again.stderr
+    assert _provenance(run)["datasets"] == {QUIZ: before}
+    surroundings["HF_HOME"] = str(tmp_path / "elsewhere")
+    assert _evalkit(*words, str(tmp_path / "new"), **surroundings).returncode == 0
+    assert _provenance(tmp_path / "new")["datasets"] == {QUIZ: after}
+    pin = f"evaluation.benchmarks.0.revisions={{{QUIZ}: {before}}}"
+    done = _evalkit(*words, str(tmp_path / "old"), "--set", pin, **surroundings)
+    assert done.returncode == 0, done.stderr
+    assert _provenance(tmp_path / "old")["datasets"] == {QUIZ: before}
+
+
+def _provenance(run: Path) -> Any:
+    return json.loads((run / "steps" / STEP / "result.json").read_text())["provenance"]
 
 
 def test_without_it_everything_that_is_missing_is_told_before_the_run(

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from evalkit import checkpoint_size as size
 from evalkit import registry
 from evalkit.errors import PrerequisiteError, RecipeError
 from evalkit.loading import config_of, load_model
 from evalkit.quantize import calibration as calibration_module
-from evalkit.quantize import size
 from evalkit.quantize.calibration import batches, choose
 from evalkit.records import Checkpoint
 from evalkit.roles import Scheme

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from evalkit import checkpoint_size as size
 from evalkit import registry
 from evalkit.loading import config_of, load_model
-from evalkit.quantize import size
 from evalkit.quantize.architecture import TESTED
 from evalkit.records import Checkpoint
 

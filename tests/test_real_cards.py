@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lint_parts import errors_of
 
 from evalkit import frontmatter, registry
-from evalkit.cards.lint import lint_file
 from evalkit.cli import main
 from evalkit.pipeline.exporting import families_of
 from evalkit.records import ResultSet
@@ -73,7 +73,7 @@ def test_each_of_the_twelve_gets_a_card(gold: Path, tmp_path: Path) -> None:
         words = ["--model", f"org/{row['model']}", "--license", "other", "--license-name", "x"]
         link = ["--license-link", "https://example.org/licence"]
         assert ended("card", "build", "--from", file, *words, *link, "--out", out) == 0
-        assert lint_file(out) == []
+        assert errors_of(out) == []
         text = (out / "README.md").read_text()
         assert "length-controlled win rate: absent" in text
         (entry, *_) = frontmatter.parse(text).metadata["model-index"][0]["results"]
@@ -205,7 +205,7 @@ def test_harness_results_on_a_card(
     score = by_task["arc_challenge", "acc_norm"]
     assert score["value"] == pytest.approx(100 * row["acc_norm,none"], **EXACT)
     assert math.isclose(score["stderr"], 100 * row["acc_norm_stderr,none"], rel_tol=1e-6)
-    assert lint_file(tmp_path / "card") == []
+    assert errors_of(tmp_path / "card") == []
 
 
 def test_all_three_suites_on_one_card(

@@ -205,7 +205,7 @@ def test_a_bare_installation_works(bare: Path, tmp_path: Path) -> None:
     assert "rule" in evalkit("list", "judges")
     words = ("--model", "me/mine", "--license", "mit", "--out", "card")
     assert "card/README.md" in evalkit("card", "build", "--from", results, *words)
-    assert "0 findings" in evalkit("card", "lint", "card")
+    assert "0 errors" in evalkit("card", "lint", "card")
     evalkit("leaderboard", "export", run, results, "--out", "table")
     suffixes = {file.suffix for file in (tmp_path / "table").iterdir()}
     assert suffixes == {".md", ".csv", ".json", ".tex", ".html", ".parquet"}

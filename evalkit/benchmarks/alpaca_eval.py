@@ -6,13 +6,14 @@ written in its own format. Only numbers of the same edition, baseline and judge 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from evalkit.benchmarks import alpaca_eval_official as official
+from evalkit.benchmarks.alpaca_eval_differences import differences
 from evalkit.benchmarks.alpaca_eval_files import (
     ANNOTATIONS_FILE as ANNOTATIONS_FILE,
 )
@@ -32,7 +33,7 @@ from evalkit.benchmarks.alpaca_eval_files import (
 )
 from evalkit.benchmarks.alpaca_eval_judging import judged, shows_model_first, spending
 from evalkit.benchmarks.alpaca_eval_samples import Answers, samples
-from evalkit.benchmarks.provenance import common
+from evalkit.benchmarks.provenance import common, signature
 from evalkit.errors import EvalkitError, PrerequisiteError, Problem, RecipeError, ScoreError
 from evalkit.fetching import HubFile, fetch_file
 from evalkit.fingerprint import derive_seed
@@ -48,7 +49,7 @@ from evalkit.metrics.length_controlled import (
     length_controlled_winrate,
 )
 from evalkit.metrics.win_rate import win_rate_scores
-from evalkit.records import Prompt, ResultSet
+from evalkit.records import Comparison, Prompt, ResultSet
 from evalkit.rendering import prompt_token_ids
 from evalkit.roles import (
     Benchmark,
@@ -159,7 +160,7 @@ class AlpacaEval(Benchmark):
 
     def prefetch(self) -> list[Prefetched]:
         """The data of the published length control, for AlpacaEval's own instructions."""
-        if self.options.auxiliary is not None or self.options.instructions != official.DATASET:
+        if self.options.auxiliary is not None or not official.is_dataset(self.options.instructions):
             return []
         repo, name = alpaca_eval_data.HUB_DATASET, alpaca_eval_data.HUB_FILE
         found = fetch_file(HubFile(repo, name, sha256=alpaca_eval_data.HUB_SHA256))
@@ -168,6 +169,10 @@ class AlpacaEval(Benchmark):
     def item_metrics(self, open_source: Callable[[PluginRef], Source]) -> set[str]:
         """Preferences and lengths: a length-controlled rate is one of all items together."""
         return {"win_rate", "avg_length"}
+
+    def fitted_differences(self, a: ResultSet, b: ResultSet, seed: int) -> Iterator[Comparison]:
+        """Of the length-controlled win rate, the published one where both have it."""
+        return differences(a, b, self._auxiliary(), seed)
 
     def items(self, open_source: Callable[[PluginRef], Source]) -> list[EvaluationItem]:
         """Every instruction."""
@@ -197,7 +202,15 @@ class AlpacaEval(Benchmark):
         pairs = list(zip(prompts, answers.side.outputs, baseline.outputs, strict=True))
         preferences = judged(judge, pairs, firsts, context.progress)
         annotator = official.annotator_label(identity)
-        found = Judged(prompts, answers.side, baseline, preferences, self._edition(), annotator)
+        found = Judged(
+            prompts,
+            answers.side,
+            baseline,
+            preferences,
+            self._edition(),
+            annotator,
+            signature(identity, "pairs"),
+        )
         controlled = self._length_controlled(found, context.seed)
         write_files(context.folder, found, controlled)
         values = [preference.value for preference in preferences]
@@ -212,6 +225,7 @@ class AlpacaEval(Benchmark):
                 **common(context),
                 "protocol": "AlpacaEval pairwise, order drawn per instruction as alpaca_eval does",
                 "order_seed": self.options.order_seed,
+                "few_shot": 0,
                 "data": {
                     **description,
                     "baseline": baseline.name,
@@ -300,7 +314,7 @@ class AlpacaEval(Benchmark):
         Raises:
             RecipeError: it is damaged.
         """
-        if self.options.auxiliary is None and self.options.instructions != official.DATASET:
+        if self.options.auxiliary is None and not official.is_dataset(self.options.instructions):
             return None
         try:
             return alpaca_eval_data.read(self.options.auxiliary)

@@ -51,6 +51,7 @@ class Judged(NamedTuple):
     """All that was asked and found out: the rows of AlpacaEval's files.
 
     edition: `dataset` of instructions that name none. annotator: who judged, as files call it.
+    signature: what pins the judge, in columns of every row.
     """
 
     prompts: Sequence[Prompt]
@@ -59,6 +60,7 @@ class Judged(NamedTuple):
     preferences: Sequence[Preference]
     edition: str
     annotator: str
+    signature: Mapping[str, Any]
 
 
 def instruction_text(prompt: Prompt) -> str:
@@ -155,6 +157,8 @@ def write_files(folder: Path, judged: Judged, controlled: LengthControlled | Non
                 "price_per_example": preference.usd,
                 "time_per_example": None,  # a fact of a run, not of its result
                 "raw_completion": _raw_completion(preference.verdict),
+                **judged.signature,
+                "judge_answered_as": preference.verdict.by if preference.verdict else None,
             }
         )
     write_json(folder / OUTPUTS_FILE, outputs)

@@ -37,6 +37,17 @@ OUTPUTS_SHA256 = "b6da3fefd2fd5aaa8d059fe570b382b1bced81bbd4e0870c52eb5fae28c9ff
 _NOT_HERE = ("local", "served here")
 
 
+def is_dataset(ref: PluginRef) -> bool:
+    """Whether a source is AlpacaEval's own file of the Hub; what is taken from it is not looked at.
+
+    `has_official_data` tells whether that is all of it.
+    """
+    given = ref.options
+    return ref.name == DATASET.name and all(
+        given.get(key) == DATASET.options[key] for key in ("dataset", "files")
+    )
+
+
 def has_official_data(prompts: Sequence[Prompt], baseline: Side) -> bool:
     """Whether these are AlpacaEval's own 805 instructions with the outputs of its baseline."""
     outputs = dict(zip(map(instruction_text, prompts), baseline.outputs, strict=True))

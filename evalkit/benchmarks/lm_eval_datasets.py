@@ -3,28 +3,26 @@
 Imported lazily: it needs lm_eval and datasets.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import datasets.config
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from evalkit.benchmarks.lm_eval_commits import UNKNOWN, HubDataset, is_here
 from evalkit.errors import PrerequisiteError, Problem
 from evalkit.fetching import check_dataset
 from evalkit.roles import Prefetched
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHOWN = 5
 
 
-class HubDataset(NamedTuple):
-    """A dataset with its configuration, as a task's definition names them."""
+class Definition(NamedTuple):
+    """What a task is made of, and the file that says so; None where Python does."""
 
-    path: str
-    config: str | None
+    values: Mapping[str, Any]
+    file: Path | None
 
 
 def datasets_of(index: Mapping[str, Any], names: Sequence[str]) -> dict[HubDataset, list[str]]:
@@ -37,13 +35,15 @@ def datasets_of(index: Mapping[str, Any], names: Sequence[str]) -> dict[HubDatas
     """
     found: dict[HubDataset, list[str]] = {}
     for name in names:
-        for definition in _definitions(index, name, {}):
+        for definition, _ in definitions(index, name):
             path = definition.get("dataset_path")
             if not path or definition.get("custom_dataset"):
                 continue
             if path in _PACKAGED_DATASETS_MODULES or Path(path).exists():
                 continue
-            tasks = found.setdefault(HubDataset(path, definition.get("dataset_name")), [])
+            revision = (definition.get("dataset_kwargs") or {}).get("revision")
+            dataset = HubDataset(path, definition.get("dataset_name"), revision)
+            tasks = found.setdefault(dataset, [])
             tasks.append(str(definition.get("task", name)))
     return found
 
@@ -65,53 +65,37 @@ def problems_of(wanted: Mapping[HubDataset, Sequence[str]]) -> list[Problem]:
     return problems
 
 
-def is_here(dataset: HubDataset) -> bool:
-    """Whether `datasets` has it ready in its cache, so that it loads without a network."""
-    # Source: huggingface/datasets, builder.py, _relative_data_dir (release 5.2): the cache's
-    # folders are owner___name/configuration/version/commit.
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / dataset.path.replace("/", "___")
-    return any(folder.glob(f"{dataset.config or '*'}/*/*/dataset_info.json"))
-
-
 def brought(
-    tasks: Mapping[str, Any], wanted: Mapping[HubDataset, Sequence[str]]
+    wanted: Mapping[HubDataset, Sequence[str]], commits: Mapping[str, str]
 ) -> list[Prefetched]:
-    """What loading tasks has brought to this machine, each dataset at its commit."""
-    found: dict[str, Prefetched] = {}
-    for dataset, names in wanted.items():
-        configs = sorted({one.config for one in wanted if one.path == dataset.path and one.config})
-        for name in names:
-            commit = _commit_of(getattr(tasks.get(name), "dataset", None) or {})
-            if commit:
-                found[dataset.path] = Prefetched(
-                    "dataset", dataset.path, commit, ", ".join(configs)
-                )
-    return list(found.values())
+    """What loading tasks has brought to this machine. commits: that were loaded, by dataset."""
+    return [
+        Prefetched(
+            "dataset",
+            path,
+            commit,
+            ", ".join(sorted({one.config for one in wanted if one.path == path and one.config})),
+        )
+        for path, commit in commits.items()
+        if commit != UNKNOWN
+    ]
 
 
-def _commit_of(splits: Mapping[str, Any]) -> str:
-    for split in splits.values():
-        for file in getattr(split, "cache_files", ()):
-            commit = Path(file["filename"]).parent.name
-            if _COMMIT.fullmatch(commit):
-                return commit
-    return ""
-
-
-def _definitions(
-    index: Mapping[str, Any], name: str, overrides: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+def definitions(
+    index: Mapping[str, Any], name: str, overrides: Mapping[str, Any] | None = None
+) -> Iterator[Definition]:
     """The definitions of a task, or of all below a group or tag, as the harness puts them together.
 
     Source: EleutherAI/lm-evaluation-harness, tasks/_factory.py (release 0.4.13).
     """
+    overrides = overrides or {}
     entry = index.get(name)
     if entry is None:
         return
     kind = entry.kind.name
     if kind == "TAG":
         for task in sorted(entry.tags):
-            yield from _definitions(index, task, overrides)
+            yield from definitions(index, task, overrides)
         return
     own = dict(entry.cfg or {})
     if entry.yaml_path is not None:
@@ -119,22 +103,22 @@ def _definitions(
     if kind == "GROUP":
         yield from _members(index, own, overrides)
     else:
-        yield {**own, **overrides}
+        yield Definition({**own, **overrides}, entry.yaml_path)
 
 
 def _members(
     index: Mapping[str, Any], group: Mapping[str, Any], overrides: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Definition]:
     shared = {key: group[key] for key in ("dataset_path", "dataset_name") if key in group}
     for member in group.get("task") or ():
         if isinstance(member, str):
-            yield from _definitions(index, member, {**shared, **overrides})
+            yield from definitions(index, member, {**shared, **overrides})
             continue
         own = {**shared, **overrides, **member}
         named = own.pop("group", None) or own.get("task")
         if isinstance(named, str) and named in index:
-            yield from _definitions(index, named, own)
+            yield from definitions(index, named, own)
         elif isinstance(own.get("task"), list):
             yield from _members(index, own, overrides)
         else:
-            yield own
+            yield Definition(own, None)

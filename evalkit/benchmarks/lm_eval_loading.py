@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 from datasets.exceptions import DatasetsError
 
+from evalkit.benchmarks.lm_eval_commits import at_commits, loaded_commit
+from evalkit.benchmarks.lm_eval_needs import know_nltk_data
 from evalkit.errors import PrerequisiteError, RecipeError
 
 
@@ -16,11 +18,16 @@ class TaskLoader:
     """Stands for a TaskManager in `simple_evaluate`, which takes its tasks from `load`.
 
     shots: few-shot examples by name of a task, group or tag; others keep their own default.
+    commits: of the Hub's datasets, to load them at; afterwards those that they were loaded at.
     """
 
-    def __init__(self, manager: Any, shots: Mapping[str, int]) -> None:
+    def __init__(
+        self, manager: Any, shots: Mapping[str, int], commits: Mapping[str, str] | None = None
+    ) -> None:
         self._manager = manager
         self._shots = shots
+        self._meant = dict(commits or {})
+        self.commits = dict(self._meant)
         self.rows: dict[str, dict[str, int]] = {}  # by task and split, of all loaded
 
     def __getattr__(self, name: str) -> Any:
@@ -30,13 +37,22 @@ class TaskLoader:
         """All tasks and groups, as TaskManager gives them.
 
         Raises:
-            PrerequisiteError: a dataset can be neither fetched nor found on this machine.
+            PrerequisiteError: a dataset can be neither fetched nor found on this machine, or a
+                package that a task imports is missing.
+            ScoreError: a dataset was read at another commit than was meant.
         """
         return self._manager.load([item for name in names for item in self._load_one(name)])
 
     def _load_one(self, name: str) -> list[Any]:
         try:
-            loaded = self._manager.load([name])
+            know_nltk_data()
+            with at_commits(self._meant):
+                loaded = self._manager.load([name])
+        except ModuleNotFoundError as error:
+            raise PrerequisiteError(
+                f"task {name} cannot be loaded: {_first_line(error)}",
+                "pip install 'evalkit[eval]', or what the task's own page names",
+            ) from error
         except (OSError, httpx.HTTPError, DatasetsError) as error:
             raise PrerequisiteError(
                 f"the data of task {name} cannot be loaded: {_first_line(error)}",
@@ -44,6 +60,7 @@ class TaskLoader:
                 " a gated dataset needs a token (hf auth login)",
             ) from error
         for task in loaded["tasks"].values():
+            self.commits |= loaded_commit(task, self._meant)
             splits = dict(getattr(task, "dataset", None) or {})  # a task in Python may have none
             self.rows[task.task_name] = {
                 name: split.num_rows for name, split in splits.items() if hasattr(split, "num_rows")

@@ -20,6 +20,8 @@ class LmEvalOptions(Options):
     data: files instead of a task's dataset, its template unchanged: by split, as in
         {gsm8k: {train: train.jsonl, test: test.jsonl}}, or one with the rows that are asked, of
         which examples are drawn, too: {arc_challenge: test.parquet}.
+    revisions: commits, tags or branches of the tasks' datasets, by their Hub ids; default what this
+        machine has of them, else the newest. The commits are part of a run.
     limit: only the first so many documents of each task (a fraction below 1).
     apply_chat_template: ask as a chat. fewshot_as_multiturn: then each shot is a turn of it.
     """
@@ -29,6 +31,7 @@ class LmEvalOptions(Options):
     limit: int | float | None = Field(default=None, gt=0)
     include_path: str | None = Field(default=None, exclude=True)  # contents decide, not places:
     data: dict[str, dict[str, str]] = Field(default_factory=dict, exclude=True)  # `data_digests`
+    revisions: dict[str, str] = Field(default_factory=dict, exclude=True)  # the commits decide
     apply_chat_template: bool = False
     fewshot_as_multiturn: bool = True
 

@@ -15,7 +15,7 @@ from lm_eval.api.metrics import pooled_sample_stderr, unweighted_mean_stderr
 
 from evalkit.benchmarks.provenance import measured
 from evalkit.errors import ScoreError
-from evalkit.metrics.combined import Z95
+from evalkit.metrics.combined import Z95, size_of
 from evalkit.metrics.harness import (
     Measure,
     few_shot_of,
@@ -27,7 +27,7 @@ from evalkit.metrics.harness import (
     scale_of,
 )
 from evalkit.records import Sample, Scale, Score
-from evalkit.stats import Interval, mean_interval, wilson_interval
+from evalkit.stats import Interval, clustered_mean_interval, mean_interval, wilson_interval
 
 # Facts of the machine and the hour, not of the result.
 _VOLATILE = frozenset(
@@ -106,16 +106,17 @@ def portable(results: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
 
 def _task_score(results: Mapping[str, Any], measure: Measure, settings: Mapping[str, Any]) -> Score:
     value = float(results["results"][measure.task][measure.key])
-    rows = _rows(results, measure)
-    values = _numbers(rows, measure)
-    missing = len(rows) - len(values)
+    items = [_parts(row.get(measure.metric)) for row in _rows(results, measure)]
+    values = [part for parts in items for part in parts]
+    missing = sum(not parts for parts in items)
     scale = scale_of(measure.metric, values)
     if not values and not math.isfinite(value):
         raise ScoreError(
             f"task {measure.task} gave no {measure.metric} for any of its {missing} items",
             "look at its responses and filters",
         )
-    interval = _interval(value, values, missing)
+    whole = all(len(parts) <= 1 for parts in items)
+    interval = _interval(value, values, missing) if whole else _interval_of_parts(value, items)
     if scale == "percent":
         interval = interval.scaled(100).clipped(0, 100)
     return measured(
@@ -142,6 +143,22 @@ def _interval(value: float, values: Sequence[float], missing: int) -> Interval:
     return Interval(value, None, None, None, len(values))
 
 
+def _parts(value: Any) -> tuple[float, ...]:
+    """What an item counts in a mean: once, or for each of its parts (IFEval's instructions)."""
+    given = value if isinstance(value, list | tuple) else [value]
+    return tuple(float(one) for one in given if is_number(one))
+
+
+def _interval_of_parts(value: float, items: Sequence[tuple[float, ...]]) -> Interval:
+    """Of a mean over parts of items; what is drawn anew is items."""
+    values = [part for parts in items for part in parts]
+    places = [str(place) for place, parts in enumerate(items) for _ in parts]
+    found = clustered_mean_interval(values, places)._replace(n=sum(map(bool, items)))
+    if math.isclose(found.value, value, rel_tol=1e-9, abs_tol=1e-12):
+        return found
+    return Interval(value, None, None, None, found.n)
+
+
 def _group_score(
     results: Mapping[str, Any],
     measure: Measure,
@@ -166,7 +183,7 @@ def _group_score(
         stderr,
         None if reach is None else value - reach,
         None if reach is None else value + reach,
-        sum(part.n for part in parts),
+        sum(map(size_of, parts)),
     )
     return measured(
         measure.task,
@@ -183,8 +200,8 @@ def _group_stderr(value: float, parts: Sequence[Score]) -> float | None:
     errors = [part.stderr for part in parts if part.stderr is not None]
     if not parts or len(errors) != len(parts):
         return None
-    sizes = [part.n for part in parts]
-    pooled = sum(part.value * part.n for part in parts) / sum(sizes)
+    sizes = [size_of(part) for part in parts]
+    pooled = sum(part.value * n for part, n in zip(parts, sizes, strict=True)) / sum(sizes)
     if math.isclose(value, pooled, rel_tol=1e-9):
         return float(pooled_sample_stderr(errors, sizes))
     if math.isclose(value, sum(part.value for part in parts) / len(parts), rel_tol=1e-9):

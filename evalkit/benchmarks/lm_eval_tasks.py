@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from evalkit.benchmarks import lm_eval_data, lm_eval_folder
 from evalkit.benchmarks.lm_eval_options import LmEvalOptions
@@ -28,6 +28,9 @@ from evalkit.roles import (
     Prefetched,
     Source,
 )
+
+if TYPE_CHECKING:
+    from evalkit.benchmarks.lm_eval_loading import TaskLoader
 
 RESULTS_FILE = "lm_eval_results.json"
 _DATASET_PATH = re.compile(r"^dataset_path: *[\"']?([^\s\"'#]+)", re.MULTILINE)
@@ -51,12 +54,15 @@ class LmEvalTasks(Benchmark):
     Options = LmEvalOptions
 
     def data_digests(self) -> Mapping[str, str]:
-        """Of the folder of task definitions, helpers included; of each file of local data."""
+        """Of the folder of task definitions, helpers included; of each file of local data.
+
+        And the commit of each dataset of the Hub, `unknown` where it is neither here nor in reach.
+        """
         folder = self._folder()
         found = {} if folder is None else {"include_path": lm_eval_folder.digest_of(folder)}
         for task, files in self.options.data.items():
             found |= {f"data.{task}.{split}": file_digest(Path(f)) for split, f in files.items()}
-        return found
+        return found | {f"dataset {name}": commit for name, commit in self._commits().items()}
 
     def check(self) -> list[Problem]:
         """Unknown tasks, missing folders and files."""
@@ -114,22 +120,33 @@ class LmEvalTasks(Benchmark):
         wrong = self._local_data_problems() if self.options.data else []
         if wrong or not self._reads_hub():
             return wrong
-        from evalkit.benchmarks.lm_eval_datasets import problems_of
+        from evalkit.benchmarks import lm_eval_datasets, lm_eval_needs
 
         with quiet():
-            return problems_of(self._hub_datasets())
+            hub, index = self._hub_datasets(), self._task_manager().task_index
+            known = {one.path for one in hub}
+            wrong += [
+                Problem("revisions", f"no task reads a dataset {name}", did_you_mean(name, known))
+                for name in self.options.revisions
+                if name not in known
+            ]
+            wrong += lm_eval_datasets.problems_of(hub)
+            return wrong + lm_eval_needs.problems_of(index, self.options.tasks)
 
     def prefetch(self) -> list[Prefetched]:
-        """The datasets of all tasks, as the harness itself loads them."""
+        """The datasets of all tasks, as the harness itself loads them; what else they read."""
         if importlib.util.find_spec("lm_eval") is None:
             raise missing_extra("lm_eval", "eval")
         if not self._reads_hub():
             return []
-        from evalkit.benchmarks.lm_eval_datasets import brought
+        from evalkit.benchmarks import lm_eval_datasets, lm_eval_needs
 
         with tempfile.TemporaryDirectory() as definitions, quiet():
-            loaded = self._loader(Path(definitions)).load(self.options.tasks)
-            return brought(loaded["tasks"], self._hub_datasets())
+            index = self._task_manager().task_index
+            data = lm_eval_needs.bring(index, self.options.tasks)
+            loader = self._loader(Path(definitions))
+            loader.load(self.options.tasks)
+            return [*data, *lm_eval_datasets.brought(self._hub_datasets(), loader.commits)]
 
     def _reads_hub(self) -> bool:
         """Whether a task may read the Hub; found out without the harness, which takes seconds."""
@@ -151,6 +168,16 @@ class LmEvalTasks(Benchmark):
         kept = {one: [task for task in tasks if task not in self.options.data]
                 for one, tasks in found.items()}  # fmt: skip
         return {one: tasks for one, tasks in kept.items() if tasks}
+
+    def _commits(self) -> dict[str, str]:
+        """The commits that the datasets of the Hub are read at."""
+        lacking = any(importlib.util.find_spec(package) is None for package, _ in self.requires)
+        if lacking or not self._reads_hub():
+            return {}
+        from evalkit.benchmarks.lm_eval_commits import commits_of
+
+        with quiet():
+            return commits_of(self._hub_datasets(), self.options.revisions)
 
     def _local_data_problems(self) -> list[Problem]:
         from evalkit.benchmarks.lm_eval_loading import TaskLoader, try_first_prompt
@@ -179,7 +206,7 @@ class LmEvalTasks(Benchmark):
                 "set apply_chat_template: false",
             )
         with tempfile.TemporaryDirectory() as definitions, quiet():
-            results, rows = self._evaluate(context, Path(definitions))
+            results, loader = self._evaluate(context, Path(definitions))
             # While the definitions are there: it knows a path by what is at it.
             raw = lm_eval_results.portable(
                 results,
@@ -190,6 +217,7 @@ class LmEvalTasks(Benchmark):
             )
         context.folder.mkdir(parents=True, exist_ok=True)
         (context.folder / RESULTS_FILE).write_text(lm_eval_results.dumped(raw), encoding="utf-8")
+        rows = {task: loader.rows[task] for task in self.options.data}
         departures = lm_eval_data.departures(self.options.data, rows, self.options.limit)
         scores = lm_eval_results.scores_of(results, self._settings())
         groups = results["group_subtasks"]
@@ -203,6 +231,7 @@ class LmEvalTasks(Benchmark):
             ),
             provenance={
                 **self._provenance(context, raw),
+                **({"datasets": loader.commits} if loader.commits else {}),
                 "data": lm_eval_results.task_digests(results, ("doc_hash", "target_hash")),
             },
             samples=tuple(lm_eval_results.samples_of(results)),
@@ -210,8 +239,8 @@ class LmEvalTasks(Benchmark):
 
     def _evaluate(
         self, context: BenchmarkContext, definitions: Path
-    ) -> tuple[dict[str, Any], dict[str, dict[str, int]]]:
-        """The harness's results; and the rows of every split of local data, by task."""
+    ) -> tuple[dict[str, Any], "TaskLoader"]:
+        """The harness's results, and what has loaded its tasks."""
         import lm_eval
 
         model = self._model(context)
@@ -229,9 +258,9 @@ class LmEvalTasks(Benchmark):
             log_samples=True,
             **SEEDS,
         )
-        return results, {task: loader.rows[task] for task in self.options.data}
+        return results, loader
 
-    def _loader(self, definitions: Path) -> Any:
+    def _loader(self, definitions: Path) -> "TaskLoader":
         """What loads the tasks; definitions: an empty folder, kept until they are loaded."""
         from evalkit.benchmarks.lm_eval_loading import TaskLoader
 
@@ -240,7 +269,8 @@ class LmEvalTasks(Benchmark):
         if self.options.data:
             known = _full_task_manager(self._folder()).task_index
             lm_eval_data.write_definitions(self.options.data, known, definitions)
-        return TaskLoader(self._task_manager(definitions, set(self.options.tasks)), by_task)
+        manager = self._task_manager(definitions, set(self.options.tasks))
+        return TaskLoader(manager, by_task, self._commits())
 
     def _model(self, context: BenchmarkContext) -> Any:
         from lm_eval.models.utils import resolve_max_length

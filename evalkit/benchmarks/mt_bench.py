@@ -24,7 +24,7 @@ from evalkit.benchmarks.mt_bench_pairs import (
     read_opponents,
 )
 from evalkit.benchmarks.mt_bench_single import rate, rating_requests, rating_samples
-from evalkit.benchmarks.provenance import common, judge_label
+from evalkit.benchmarks.provenance import common
 from evalkit.chat_client.usage import BYTES_PER_TOKEN
 from evalkit.errors import EvalkitError, Problem, RecipeError, ScoreError
 from evalkit.fastchat.answers import with_references
@@ -188,8 +188,8 @@ class MtBench(Benchmark):
         conversations = converse(engine, questions, self.options.max_new_tokens, context)
         answers = [tuple(response.text for response in turns) for turns in conversations]
         given: Given = {name: answers, **others}
-        label, prompts = judge_label(judge.identity()), judge.prompts_file()
-        folder = DataFolder(context.folder, questions, given, label, prompts)
+        identity = dict(judge.identity())
+        folder = DataFolder(context.folder, questions, given, identity, judge.prompts_file())
         folder.write_asked()
         scores: list[Score] = []
         samples: list[Sample] = []
@@ -213,8 +213,9 @@ class MtBench(Benchmark):
             provenance={
                 **common(context),
                 "protocol": self._protocol(),
+                "few_shot": 0,
                 "data": data,
-                "judge": dict(judge.identity()),
+                "judge": identity,
                 "engine": dict(engine.identity()),
                 "intervals": "95 %: Student over questions, all judgements of one taken together",
                 **self._standings(matches),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from evalkit.benchmarks.mt_bench_pairs import Given
-from evalkit.benchmarks.provenance import write_jsonl
+from evalkit.benchmarks.provenance import judge_label, signature, write_jsonl
 from evalkit.fastchat.answers import answer_row, has_reference, question_row
 from evalkit.fastchat.forms import (
     PAIR_FORMS,
@@ -27,7 +28,7 @@ REFERENCES = "reference"  # as FastChat would call the model that gave them
 class DataFolder:
     """The folder of one run, of certain questions, judged by one judge.
 
-    given: everybody's answers. prompts: the file that the judge's prompts come from.
+    given: everybody's answers. judge: its identity. prompts: the file that its prompts come from.
     """
 
     def __init__(
@@ -35,10 +36,11 @@ class DataFolder:
         folder: Path,
         questions: Sequence[Question],
         given: Given,
-        judge: str,
+        judge: Mapping[str, Any],
         prompts: Path | None,
     ) -> None:
-        self._folder, self._judge = folder, judge
+        self._folder, self._judge = folder, judge_label(judge)
+        self._signature = signature(judge, "ratings")
         self._prompts = None if prompts is None else read_judge_prompts(str(prompts))
         self._questions = {question.id: question for question in questions}
         self._answers = {
@@ -67,14 +69,17 @@ class DataFolder:
         """A model's ratings, with what the judge was shown."""
         prompts = [self._rating_prompt(model, rating) for rating in ratings]
         rows = [
-            rating_row(rating, model, self._judge, prompt)
+            rating_row(rating, model, self._judge, prompt) | self._signature
             for rating, prompt in zip(ratings, prompts, strict=True)
         ]
         write_jsonl(self._judgments("single"), rows)
 
     def write_matches(self, matches: Sequence[Match]) -> None:
         """Matches between models, with what the judge was shown."""
-        rows = [match_row(match, self._judge, self._game_prompts(match)) for match in matches]
+        rows = [
+            match_row(match, self._judge, self._game_prompts(match)) | self._signature
+            for match in matches
+        ]
         write_jsonl(self._judgments("pair"), rows)
 
     def _judgments(self, kind: str) -> Path:

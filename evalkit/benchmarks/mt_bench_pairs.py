@@ -143,6 +143,7 @@ def _match(meeting: Meeting, first: Verdict, second: Verdict) -> Match:
         _winner(first, "model_1", "model_2"),
         _winner(second, "model_2", "model_1"),
         (first.reason, second.reason),
+        (first.by, second.by),
     )
 
 

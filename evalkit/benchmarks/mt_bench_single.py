@@ -25,7 +25,7 @@ def rate(
     asked = rating_requests(questions, answers)
     verdicts = judge.rate(asked, progress)
     ratings = [
-        Rating(one.id, one.category, len(given), verdict.value, verdict.reason)
+        Rating(one.id, one.category, len(given), verdict.value, verdict.reason, verdict.by)
         for (one, given), verdict in zip(asked, verdicts, strict=True)
     ]
     if all(rating.score is None for rating in ratings):

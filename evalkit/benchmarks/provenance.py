@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from evalkit.fingerprint import fingerprint
 from evalkit.metrics.score import measured as measured
 from evalkit.roles import BenchmarkContext
 
@@ -43,6 +44,23 @@ def common(context: BenchmarkContext, *packages: str) -> dict[str, Any]:
 def judge_label(identity: Mapping[str, Any]) -> str:
     """What other tools' files call a judge: its model where it has one, else its name."""
     return str(identity.get("model") or identity.get("name"))
+
+
+def signature(identity: Mapping[str, Any], asked: str) -> dict[str, Any]:
+    """What pins a judge, as columns beside those of other tools' rows, which these tools leave be.
+
+    asked: the part of the identity that says how: `pairs` or `ratings`.
+    """
+    how = identity.get(asked)
+    how = how if isinstance(how, Mapping) else {}
+    pinned = (identity.get(key) for key in ("revision", "weights", "digest"))
+    return {
+        "judge_digest": fingerprint(identity),
+        "judge_model": judge_label(identity),
+        "judge_revision": next((one for one in pinned if one), None),
+        "judge_prompt_sha256": how.get("sha256"),
+        "judge_temperature": how.get("temperature", identity.get("temperature")),
+    }
 
 
 def write_json(file: Path, value: Any) -> None:

@@ -13,15 +13,16 @@ from functools import cached_property
 from typing import Any, Literal
 
 from evalkit import frontmatter
+from evalkit.card_reading.code import FENCE, CodeBlock, closes, code_blocks_of
 from evalkit.card_reading.links import Link, links_of
 from evalkit.card_reading.tables import Table, plain, tables_of
 from evalkit.errors import CardError
 
 LineKind = Literal["metadata", "code", "text"]
-# Source: CommonMark 0.31, section 4.5: a fence is closed by one of its kind, at least as long.
-_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
 _HEADING = re.compile(r" {0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9`*\[\"'])")
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?])(?<!\bLC\.)(?<!\b[Aa]vg\.)(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)\s+(?=[A-Z0-9`*\[\"'])"
+)
 _SAVED_MARKS = re.compile(r"\s*\|\s*$")
 _SAVED_SHARE = 0.9  # of the lines end in a bar where a page was saved as one table
 
@@ -72,6 +73,11 @@ class Document:
     def prose(self) -> tuple[Line, ...]:
         """The lines of the body outside code blocks."""
         return tuple(line for line in self.lines if line.kind == "text")
+
+    @cached_property
+    def code_blocks(self) -> tuple[CodeBlock, ...]:
+        """Fenced code blocks in order."""
+        return tuple(code_blocks_of((line.number, line.text) for line in self.body))
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
@@ -146,11 +152,11 @@ def _metadata(text: str) -> tuple[dict[str, Any], CardError | None]:
 def _body(numbered: list[tuple[int, str]]) -> Iterator[Line]:
     fence = ""  # what opened the code block that a line stands in
     for number, text in numbered:
-        mark = _FENCE.match(text)
+        mark = FENCE.match(text)
         is_code = bool(fence or mark)
         if mark and not fence:
             fence = mark[1]
-        elif mark and mark[1].startswith(fence) and not mark[2].strip():
+        elif fence and closes(text, fence):
             fence = ""
         yield Line(number, text, "code" if is_code else "text")
 

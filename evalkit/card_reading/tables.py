@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 
 # Source: GitHub Flavored Markdown 0.29, section 4.10; cells of a row may be missing or too many.
 _RULE = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
 _BAR = re.compile(r"(?<!\\)\|")
 _MARKUP = re.compile(r"\*\*|__|`|\[(?=[^\]]*\]\()|\]\([^)]*\)|<[^>]+>")
+_WIDEST = 100  # columns or rows that a cell is let span
 _Numbered = tuple[int, str]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row: cells as they are written."""
+    """A row: cells as they are written. cell_lines: of each, where they stand on several lines."""
 
     line: int
     cells: tuple[str, ...]
+    cell_lines: tuple[int, ...] = ()
+
+    def line_of(self, column: int) -> int:
+        """The line that a cell stands on."""
+        return self.cell_lines[column] if self.cell_lines else self.line
 
     def plain(self) -> tuple[str, ...]:
         """The cells without emphasis, code marks and the addresses of links."""
@@ -79,8 +85,21 @@ def _html(lines: Sequence[_Numbered]) -> Iterator[Table]:
             yield Table(start, end, rows[0], tuple(rows[1:]))
 
 
+@dataclass(frozen=True)
+class _Cell:
+    """A cell of HTML. columns, rows: how many of them it spans."""
+
+    text: str
+    line: int
+    columns: int
+    rows: int
+
+
 class _HtmlTables(HTMLParser):
-    """Collects (first line, rows, last line) of every table; one within another is part of it."""
+    """Collects (first line, rows, last line) of every table; one within another is part of it.
+
+    What spans several columns or rows stands in each of them.
+    """
 
     def __init__(self, numbers: Sequence[int]) -> None:
         super().__init__()
@@ -88,18 +107,21 @@ class _HtmlTables(HTMLParser):
         self._numbers = numbers
         self._start = 0
         self._rows: list[Row] = []
-        self._cells: list[str] | None = None
+        self._cells: list[_Cell] | None = None
+        self._below: dict[int, _Cell] = {}
         self._row_line = 0
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Begins a table, a row or a cell."""
         if tag == "table":
-            self._start, self._rows, self._cells = self._line(), [], None
+            self._start, self._rows, self._cells, self._below = self._line(), [], None, {}
         elif tag == "tr":
             self._close_row()
             self._cells, self._row_line = [], self._line()
         elif tag in ("td", "th") and self._cells is not None:
-            self._cells.append("")
+            given = dict(attrs)
+            spans = (_span(given.get(name)) for name in ("colspan", "rowspan"))
+            self._cells.append(_Cell("", self._line(), *spans))
 
     def handle_endtag(self, tag: str) -> None:
         """Ends a row or a table."""
@@ -112,12 +134,34 @@ class _HtmlTables(HTMLParser):
     def handle_data(self, data: str) -> None:
         """Text of a cell."""
         if self._cells:
-            self._cells[-1] = f"{self._cells[-1]} {data.strip()}".strip()
+            cell = self._cells[-1]
+            self._cells[-1] = replace(cell, text=f"{cell.text} {data.strip()}".strip())
 
     def _close_row(self) -> None:
         if self._cells:
-            self._rows.append(Row(self._row_line, tuple(self._cells)))
+            placed = self._placed(self._cells)
+            texts, lines = tuple(cell.text for cell in placed), tuple(cell.line for cell in placed)
+            self._rows.append(Row(self._row_line, texts, lines))
         self._cells = None
+
+    def _placed(self, cells: Sequence[_Cell]) -> list[_Cell]:
+        """The cells of a row with those that reach down into it, one a column."""
+        placed: list[_Cell] = []
+        waiting = list(cells)
+        while waiting or len(placed) in self._below:
+            above = self._below.get(len(placed))
+            cell = above or waiting.pop(0)
+            placed += [cell] if above else [cell] * cell.columns
+        self._below = {
+            column: replace(cell, rows=cell.rows - 1)
+            for column, cell in enumerate(placed)
+            if cell.rows > 1
+        }
+        return placed
 
     def _line(self) -> int:
         return self._numbers[min(self.getpos()[0], len(self._numbers)) - 1]
+
+
+def _span(given: str | None) -> int:
+    return min(int(given), _WIDEST) if given and given.isdecimal() and int(given) else 1

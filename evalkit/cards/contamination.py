@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evalkit.leaderboard import label
+from evalkit.cards.recording import Book
+from evalkit.family import Member
+from evalkit.leaderboard import Found, label
 from evalkit.markdown import Markdown, table
 from evalkit.records import ResultSet, Score
-from evalkit.standings import decimals_of, with_interval
+from evalkit.standings import decimals_of, number, with_interval
 
 _RULE = "{ngram} words in a row are the same, or all of its words where an item has fewer"
 
 
-def overlap(result: ResultSet) -> Markdown:
+def overlap(member: Member, result: ResultSet, book: Book) -> Markdown:
     """A sentence, and a row for each score that hits have a part in; nothing if it was not checked.
 
     Source of the rule: Brown et al. 2020 (arXiv 2005.14165), section 4.
@@ -32,7 +34,7 @@ def overlap(result: ResultSet) -> Markdown:
         return Markdown(f"{sentence} One counts as found where {rule}.")
     verb = "is" if hits == 1 else "are"
     sentence = f"Of its {items:,} items, {hits:,} {verb} found in the {read}: {rule}."
-    rows = [row for clean in result.clean_scores if (row := _row(result, clean))]
+    rows = [row for clean in result.clean_scores if (row := _row(member, result, clean, book))]
     if not rows:
         return Markdown(sentence)
     head = ["Task: metric", "All items", "n", "Without those found", "n"]
@@ -40,11 +42,13 @@ def overlap(result: ResultSet) -> Markdown:
     return Markdown(f"{sentence}\n\n{shown}")
 
 
-def _row(result: ResultSet, clean: Score) -> list[str] | None:
+def _row(member: Member, result: ResultSet, clean: Score, book: Book) -> list[str] | None:
     if not clean.settings["overlapping"]:
         return None
     whole = result.score(clean.task, clean.metric)
     name = f"{label('tasks', whole.task)}: {label('metrics', whole.metric).replace('_', ' ')}"
+    for score in (whole, clean):
+        book.cite(member, name, number(score.value, decimals_of(score)), Found(score, result))
     return [name, _value(whole), str(whole.n), _value(clean), str(clean.n)]
 
 

@@ -11,11 +11,14 @@ from evalkit.cards import sources, values
 from evalkit.cards.contamination import overlap
 from evalkit.cards.lineage import parent_of
 from evalkit.cards.links import member_link, results_link
+from evalkit.cards.recording import Book, command_of, harness_of, record_link
+from evalkit.cards.reported_figures import by_whom, decimals_in
 from evalkit.errors import CardError
 from evalkit.family import Family, Member
-from evalkit.leaderboard import Column, label
+from evalkit.leaderboard import Column, Found, label
 from evalkit.markdown import Markdown, code, escape, table
 from evalkit.records import Comparison, ResultSet, Score
+from evalkit.score_records import is_unknown
 from evalkit.standings import (
     EMPTY,
     decimals_of,
@@ -28,7 +31,7 @@ from evalkit.standings import (
 
 CONFIDENCE = "95 %"
 _POINTS = {"percent": " points", "rating": " rating points"}
-_SHOWN_APART = ("harness", "judge", "versions", "imported", "contamination")
+_SHOWN_APART = ("harness", "judge", "versions", "imported", "reported", "contamination")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Measured:
     """One suite on the card: its protocol and all its scores.
 
     origin: where they came from, if another tool measured them; empty if evalkit did.
+    command: what measures them again; empty where the records do not say.
     caution: why its judge is to be read with care; empty where nothing says so.
     overlap: what of its items the training data holds; empty if that was not looked for.
     """
@@ -46,6 +50,7 @@ class Measured:
     judge: str
     files: Markdown
     protocol: Markdown
+    command: str
     scores: Markdown
     origin: Markdown
     caution: Markdown
@@ -61,23 +66,37 @@ class Versus:
     differences: Markdown
 
 
-def measured(family: Family, member: Member) -> list[Measured]:
+def measured(family: Family, member: Member, book: Book) -> list[Measured]:
     """Every suite this member was measured on."""
     return [
         Measured(
             benchmark=result.benchmark,
-            title=label("benchmarks", result.benchmark),
-            harness=harness(family, result),
+            title=_title(result),
+            harness="" if _reported(result) else harness(family, result),
             judge=judge_name(values.portable(result.provenance)),
-            files=results_link(result.benchmark),
+            files=Markdown("") if _reported(result) else results_link(result.benchmark),
             protocol=_protocol(family, result),
-            scores=_scores(result),
+            command=_command(family, member, result),
+            scores=_scores(member, result, book),
             origin=_origin(result),
             caution=_caution(result),
-            overlap=overlap(result),
+            overlap=overlap(member, result, book),
         )
         for result in member.results
     ]
+
+
+def _title(result: ResultSet) -> str:
+    name, reported = label("benchmarks", result.benchmark), _reported(result)
+    if not reported:
+        return name
+    return f"{name}, reported by {sources.REPORTERS[reported.get('by', '')]}"
+
+
+def _reported(result: ResultSet) -> Mapping[str, Any]:
+    """Who reports it, where, and when that was; empty for what was not read on somebody's page."""
+    found: Mapping[str, Any] = result.provenance.get("reported") or {}
+    return found
 
 
 def harness(family: Family, result: ResultSet) -> str:
@@ -86,14 +105,10 @@ def harness(family: Family, result: ResultSet) -> str:
     Raises:
         CardError: nothing says so.
     """
-    stated = result.provenance.get("harness")
-    if stated:
-        suite = sources.benchmark(result.benchmark)
-        name, _, rest = str(stated).partition(" ")
-        return f"{suite['harness_label']} {rest}" if name == suite.get("harness") else str(stated)
-    if "evalkit" in family.versions:
-        return f"evalkit {family.versions['evalkit']}"
-    raise CardError(f"no record says which harness measured {result.benchmark}")
+    stated = harness_of(family, result)
+    suite = sources.benchmark(result.benchmark)
+    name, _, rest = stated.partition(" ")
+    return f"{suite['harness_label']} {rest}" if name == suite.get("harness") else stated
 
 
 def _caution(result: ResultSet) -> Markdown:
@@ -106,7 +121,9 @@ def _caution(result: ResultSet) -> Markdown:
 
 
 def _origin(result: ResultSet) -> Markdown:
-    imported = result.provenance.get("imported")
+    reported, imported = _reported(result), result.provenance.get("imported")
+    if reported:
+        return Markdown(f"Reported by {by_whom(result)}")
     if not imported:
         return Markdown("")
     name = imported.get("model")
@@ -151,11 +168,16 @@ def gate(family: Family, member: Member) -> Markdown:
     return Markdown(f"{sentence}, {how}.")
 
 
-def recovery(family: Family, member: Member, columns: Sequence[Column]) -> Markdown:
-    """Each headline of a variant beside its parent's, and the share of it that is left."""
+def recovery(family: Family, member: Member, columns: Sequence[Column], book: Book) -> Markdown:
+    """Each headline of a quantized model beside its parent's, and the share of it that is left.
+
+    Nothing for what is not quantized.
+    """
     parent = parent_of(family, member)
-    assert parent is not None
-    rows = [row for column in columns for row in _recovered(column, parent, member)]
+    stated = member.imported is not None and member.imported.relation == "quantized"
+    if parent is None or not (member.variant or stated):
+        return Markdown("")
+    rows = [row for column in columns for row in _recovered(column, parent, member, book)]
     if not rows:
         return Markdown("")
     head = ["Benchmark", parent.title, member.title, "Recovery"]
@@ -240,33 +262,40 @@ def _p_value(p: float) -> Markdown:
     return Markdown("< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}")
 
 
-def _scores(result: ResultSet) -> Markdown:
-    rows = [
-        [
-            f"{label('tasks', score.task)}: {label('metrics', score.metric).replace('_', ' ')}",
-            _value(score),
-            str(score.n),
-            str(score.missing),
-            Markdown("") if score.higher_is_better else "lower is better",
-        ]
-        for score in result.scores
-    ]
-    head = ["Task: metric", Markdown(f"Value [{CONFIDENCE}]"), "n", "Missing", ""]
+def _scores(member: Member, result: ResultSet, book: Book) -> Markdown:
+    rows = []
+    for score in result.scores:
+        name = f"{label('tasks', score.task)}: {label('metrics', score.metric).replace('_', ' ')}"
+        decimals = decimals_in(result, score)
+        shown = number(score.value, decimals)
+        (record,) = book.cite(member, name, shown, Found(score, result))
+        better = Markdown("") if score.higher_is_better else "lower is better"
+        missing = str(score.missing) if score.n else EMPTY
+        rows.append([name, _value(score, decimals), _count(score), missing,
+                     record_link(record), better])  # fmt: skip
+    head = ["Task: metric", Markdown(f"Value [{CONFIDENCE}]"), "n", "Missing", "Origin", ""]
     if all(score.higher_is_better for score in result.scores):
         head, rows = head[:-1], [row[:-1] for row in rows]
-    return table(head, rows, ["left", "right", "right", "right"])
+    return table(head, rows, ["left", "right", "right", "right", "left"])
 
 
-def _value(score: Score) -> Markdown:
+def _count(score: Score) -> str:
+    """How many items; somebody's figure does not always say."""
+    return str(score.n) if score.n else EMPTY
+
+
+def _value(score: Score, decimals: int) -> Markdown:
     unit = unit_of(score)
-    shown = with_interval(score.value, score.ci_low, score.ci_high, decimals_of(score))
+    shown = with_interval(score.value, score.ci_low, score.ci_high, decimals)
     return Markdown(f"{shown} {unit}" if unit == "%" else shown)
 
 
 def _protocol(family: Family, result: ResultSet) -> Markdown:
     """Everything the record says about how, as a list; the harness and the judge stand first."""
     facts = {k: v for k, v in result.provenance.items() if k not in _SHOWN_APART}
-    rows: list[tuple[str, Markdown]] = [("harness", escape(harness(family, result)))]
+    rows: list[tuple[str, Markdown]] = []
+    if not _reported(result):
+        rows.append(("harness", escape(harness(family, result))))
     judge = result.provenance.get("judge")
     if judge:
         rows.append(("judge", values.shown(judge)))
@@ -276,6 +305,13 @@ def _protocol(family: Family, result: ResultSet) -> Markdown:
     if versions:
         rows.append(("versions", values.shown(versions)))
     return Markdown("\n".join(f"- {escape(name)}: {value}" for name, value in rows if value))
+
+
+def _command(family: Family, member: Member, result: ResultSet) -> str:
+    if _origin(result):
+        return ""
+    found = command_of(family, member, result.benchmark)
+    return "" if is_unknown(found) else str(found)
 
 
 def _settings(result: ResultSet) -> Iterator[tuple[str, Markdown]]:
@@ -296,7 +332,7 @@ def _how(column: Column, member: Member, score: Score) -> tuple[object, ...]:
     return score.scale, score.settings, provenance.get("harness"), provenance.get("judge")
 
 
-def _recovered(column: Column, parent: Member, member: Member) -> Iterator[list[str]]:
+def _recovered(column: Column, parent: Member, member: Member, book: Book) -> Iterator[list[str]]:
     before, after = column.score_of(parent), column.score_of(member)
     if before is None or after is None:
         return
@@ -305,6 +341,8 @@ def _recovered(column: Column, parent: Member, member: Member) -> Iterator[list[
         Markdown(with_interval(score.value, score.ci_low, score.ci_high, decimals))
         for score in (before, after)
     ]
+    for one, score in ((parent, before), (member, after)):
+        book.cite(one, column.heading, number(score.value, decimals), *column.made_of(one))
     if _how(column, parent, before) != _how(column, member, after):
         share = "not comparable: measured differently"
     elif not after.higher_is_better or before.value <= 0:

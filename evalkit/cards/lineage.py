@@ -5,16 +5,16 @@ from __future__ import annotations
 from evalkit.cards import sources
 from evalkit.cards.links import is_hub_id
 from evalkit.errors import CardError
-from evalkit.family import Family, Member, TrainingFacts
+from evalkit.family import Family, Member, StatedStep, TrainingFacts
 
 
 def parent_of(family: Family, member: Member) -> Member | None:
-    """The member this one was made from, None for a base and for a model evalkit has not seen.
+    """The member this one was made from, None for a base and where nobody says from what.
 
     Raises:
         CardError: its parent is not in the family.
     """
-    if member.kind in ("base", "imported"):
+    if member.kind == "base" or (member.kind == "imported" and not member.checkpoint.parent):
         return None
     try:
         return family.member(member.checkpoint.parent or "")
@@ -42,7 +42,15 @@ def trainings(family: Family, member: Member) -> list[tuple[Member, TrainingFact
 
 def methods(family: Family, member: Member) -> list[str]:
     """The methods that shaped this model, each once, oldest first."""
-    return list(dict.fromkeys(facts.method for _, facts in trainings(family, member)))
+    seen = [facts.method for _, facts in trainings(family, member)]
+    stated = [step.method for step in steps_of(family, member)]
+    return list(dict.fromkeys([*seen, *stated]))
+
+
+def steps_of(family: Family, member: Member) -> list[StatedStep]:
+    """What is stated of every training whose weights are in this model, oldest first."""
+    stated = [one.stated for one in line_of(family, member) if one.stated is not None]
+    return [step for facts in stated for step in facts.steps]
 
 
 def round_of(family: Family, member: Member) -> int | None:
@@ -69,4 +77,6 @@ def citations(family: Family, member: Member) -> list[str]:
 def datasets(family: Family, member: Member) -> list[str]:
     """Hub ids of all data sets it was trained on, each once."""
     named = [facts.data.get("dataset") for _, facts in trainings(family, member)]
+    stated = [name for step in steps_of(family, member) for name in step.data]
+    named += [name for name in stated if "/" in name]  # others are plain words
     return list(dict.fromkeys(str(name) for name in named if is_hub_id(name)))

@@ -10,9 +10,9 @@ from evalkit.markdown import Markdown, code, escape, link
 from evalkit.recipe import LOCAL_HUB
 
 PUBLIC_HUB = "https://huggingface.co"
+CARD_FILE = "README.md"
 RESULTS_FOLDER = "eval"
 FIGURES_FOLDER = "figures"
-CURVES = f"{FIGURES_FOLDER}/training"  # beside a card, with .png and .svg
 _HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}")
 
 

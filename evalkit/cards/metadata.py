@@ -7,13 +7,14 @@ from typing import Any
 from evalkit.cards.lineage import datasets, line_of, methods
 from evalkit.cards.links import base_id, repository
 from evalkit.cards.model_index import model_index
+from evalkit.cards.recording import Book
 from evalkit.errors import CardError
 from evalkit.family import Family, Member
 
 RELATIONS = {"iteration": "finetune", "variant": "quantized"}
 
 
-def front_matter(family: Family, member: Member) -> dict[str, Any]:
+def front_matter(family: Family, member: Member, book: Book) -> dict[str, Any]:
     """All metadata of one checkpoint's card; keys without a value are left out.
 
     Raises:
@@ -30,9 +31,9 @@ def front_matter(family: Family, member: Member) -> dict[str, Any]:
         "base_model_relation": _relation(member) if origin else None,
         "datasets": datasets(family, member),
         "new_version": newer,
-        "quantized_by": "evalkit" if member.kind == "variant" else None,
+        "quantized_by": _quantized_by(member),
         "tags": tags(family, member),
-        "model-index": model_index(family, member),
+        "model-index": model_index(family, member, book),
     }
     return {key: value for key, value in metadata.items() if value}
 
@@ -69,6 +70,12 @@ def tags(family: Family, member: Member) -> list[str]:
     # Whether a model that evalkit has not seen is one to talk with is for its authors to say.
     always = ["evalkit"] if member.imported else ["conversational", "evalkit"]
     return list(dict.fromkeys([*always, *methods(family, member), *scheme, *own]))
+
+
+def _quantized_by(member: Member) -> str | None:
+    if member.kind == "variant":
+        return "evalkit"
+    return member.stated.quantized_by or None if member.stated else None
 
 
 def _relation(member: Member) -> str | None:

@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 from evalkit.cards import sources, values
 from evalkit.cards.evaluation import harness
 from evalkit.cards.links import endpoint, results_folder
+from evalkit.cards.recording import Book
 from evalkit.family import Family, Member
-from evalkit.leaderboard import Column, IndexEntry, conventional_columns, label
+from evalkit.leaderboard import Column, Found, IndexEntry, conventional_columns, label
 from evalkit.records import ResultSet, Score
 from evalkit.standings import imported_from, judge_name, number
 
 DECIMALS = 2
+NOT_STATED = "not stated"
 TASK = {"type": "text-generation", "name": "Text Generation"}
 
 
@@ -31,11 +33,11 @@ class _Entry(NamedTuple):
     source: dict[str, str]
 
 
-def model_index(family: Family, member: Member) -> list[dict[str, Any]]:
+def model_index(family: Family, member: Member, book: Book) -> list[dict[str, Any]]:
     """The one-item list of the front matter; empty where nothing was measured."""
     groups: dict[str, dict[str, Any]] = {}
     for result in member.results:
-        for entry in _entries(family, member, result):
+        for entry in _entries(family, member, result, book):
             key = json.dumps([entry.dataset, entry.source], sort_keys=True)
             group = groups.setdefault(key, {"task": dict(TASK), "dataset": entry.dataset})
             group.setdefault("metrics", []).append(entry.metric)
@@ -45,13 +47,15 @@ def model_index(family: Family, member: Member) -> list[dict[str, Any]]:
     return [{"name": member.title, "results": results}] if results else []
 
 
-def _entries(family: Family, member: Member, result: ResultSet) -> Iterator[_Entry]:
-    made_by = harness(family, result)
-    source = _source(family, member, result, made_by)
+def _entries(family: Family, member: Member, result: ResultSet, book: Book) -> Iterator[_Entry]:
+    reported = result.provenance.get("reported")
+    made_by = "" if reported else harness(family, result)
+    source = source_of(family, member, result)
     for score in result.scores:
         column = _conventional(result, score)
+        book.cite(member, score.metric, str(_rounded(score.value)), Found(score, result))
         if column is not None and column.model_index is not None:
-            yield _conventional_entry(column.model_index, score, source)
+            yield _conventional_entry(column.model_index, score, result, source)
             continue
         name = label("metrics", score.metric).replace("_", " ")
         dataset = _own_dataset(result, score, made_by)
@@ -59,15 +63,21 @@ def _entries(family: Family, member: Member, result: ResultSet) -> Iterator[_Ent
     for column in conventional_columns():
         found = column.found(member) if column.parts else None
         if found is not None and found.result is result and column.model_index is not None:
-            yield _conventional_entry(column.model_index, found.score, source)
+            shown = str(_rounded(found.score.value))
+            book.cite(member, column.heading, shown, *column.made_of(member))
+            yield _conventional_entry(column.model_index, found.score, result, source)
 
 
-def _conventional_entry(entry: IndexEntry, score: Score, source: Any) -> _Entry:
+def _conventional_entry(entry: IndexEntry, score: Score, result: ResultSet, source: Any) -> _Entry:
     dataset = entry.dataset.model_dump(exclude_none=True)
+    if "annotator" in dataset.get("args", {}):  # the convention leaves it to the card who judged
+        dataset["args"]["annotator"] = _judge(score, result) or NOT_STATED
     return _Entry(dataset, _metric(score, entry.metric.type, entry.metric.name), source)
 
 
 def _conventional(result: ResultSet, score: Score) -> Column | None:
+    if score.settings.get("not_comparable"):
+        return None
     return next(
         (
             column
@@ -79,16 +89,24 @@ def _conventional(result: ResultSet, score: Score) -> Column | None:
 
 
 def _own_dataset(result: ResultSet, score: Score, made_by: str) -> dict[str, Any]:
-    args = {**values.portable(score.settings), "harness": made_by}
-    judge = judge_name(values.portable(result.provenance))
+    args = values.portable(score.settings)
+    if made_by:
+        args["harness"] = made_by
+    judge = _judge(score, result)
     if judge:
         args["judge"] = judge
     kind = score.task.replace("/", "_")  # with a slash it would read as a Hub data set
     return {"name": label("tasks", score.task), "type": kind, "args": args}
 
 
+def _judge(score: Score, result: ResultSet) -> str:
+    """Who judged, as the record or somebody's page says; empty where nobody did or it is unsaid."""
+    return judge_name(values.portable(result.provenance)) or str(score.settings.get("judge", ""))
+
+
 def _metric(score: Score, kind: str, name: str | None) -> dict[str, Any]:
-    args: dict[str, Any] = {"n": score.n, "missing": score.missing, "scale": score.scale}
+    counted = {"n": score.n, "missing": score.missing} if score.n else {}
+    args: dict[str, Any] = {**counted, "scale": score.scale}
     if score.stderr is not None:
         args["stderr"] = _rounded(score.stderr)
     if score.ci_low is not None and score.ci_high is not None:
@@ -101,18 +119,22 @@ def _rounded(value: float) -> float:
     return float(number(value, DECIMALS))
 
 
-def _source(family: Family, member: Member, result: ResultSet, made_by: str) -> dict[str, str]:
-    """Who measured it: we did, or the tool whose files were imported.
+def source_of(family: Family, member: Member, result: ResultSet) -> dict[str, str]:
+    """Who measured it: we did, the tool whose files were imported, or somebody who reports it.
 
     Without an address there can be no source at all.
     """
+    reported = result.provenance.get("reported")
+    if reported:
+        by = sources.REPORTERS[reported.get("by", "")]
+        return {"name": f"reported by {by}, {reported['date']}", "url": reported["url"]}
     hub = endpoint(family)
     if hub and family.published and member.repo_id:
         url = f"{hub}/{member.repo_id}/tree/main/{results_folder(result.benchmark)}"
     else:
         url = sources.benchmark(result.benchmark).get("url", "")
     how = "imported by evalkit" if imported_from(result) else "self-reported"
-    return {"name": f"{made_by} ({how})", "url": url} if url else {}
+    return {"name": f"{harness(family, result)} ({how})", "url": url} if url else {}
 
 
 def _distinct(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

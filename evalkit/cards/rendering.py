@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit import resources
 from evalkit.cards import values
+from evalkit.cards.regions import empty_region
 from evalkit.errors import CardError
 from evalkit.markdown import Markdown, code, escape, fence, prose
 
@@ -58,6 +59,7 @@ def _environment() -> SandboxedEnvironment:
     )
     environment.filters.update(FILTERS)
     environment.globals["joined"] = _joined
+    environment.globals["keep"] = empty_region
     return environment
 
 

@@ -10,6 +10,13 @@ import yaml
 
 from evalkit import resources
 
+# Who reports a figure, as records name them, in words.
+REPORTERS = {
+    "": "others",
+    "card": "the model's publisher",
+    "official": "the leaderboard that ran it",
+}
+
 
 def method(name: str) -> Mapping[str, Any]:
     """`label`, `name`, and where known `self_play`, `arxiv`, `maths`, `bibtex` of a method."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -14,15 +14,19 @@ from evalkit.cli.app import Commands, cli, echo_json
 from evalkit.cli.options import Option
 from evalkit.cli.recipes import add_recipe_command
 
+if TYPE_CHECKING:
+    from evalkit.pipeline.card_order import CardOrder
+
 FROM = "For results of other tools, in place of a recipe or a model"
 RELATIONS = ("finetune", "quantized", "merge", "adapter")
 # Of the flags that a recipe's card has too, those that mean the same beside --from.
 SHARED = {"license", "title", "out", "replace", "as_json"}
+OF_ORDERS = {"out", "replace", "as_json"}
 FROM_FLAGS = [
     Option(["--from", "results"], multiple=True, heading=FROM,
            type=click.Path(path_type=Path), metavar="PATH",
-           help="File or folder of lm-evaluation-harness, alpaca_eval or FastChat; the card goes"
-                " to --out, or cards/TITLE."),
+           help="File or folder of another tool, as 'evalkit import' reads them, or the folder that"
+                " it wrote; the card goes to --out, or cards/TITLE."),
     Option(["--importer"], metavar="NAME", heading=FROM,
            help="What reads the files: a name of 'evalkit list importers', or a FILE.py; by default"
                 " the one that recognises each."),
@@ -70,11 +74,24 @@ def _with_results(command: click.Command) -> None:
         for one in given:
             if one.name in own:
                 raise click.UsageError(f"{one.opts[0]} goes with --from PATH")
-        if flags[str(what.name)] is None:
+        text = flags[str(what.name)]
+        if text is None:
             raise click.UsageError("give a recipe, a model, or --from PATH with results")
+        if _is_card_order(text):
+            for one in given:
+                if one is not what and one.name not in OF_ORDERS:
+                    raise click.UsageError(f"{one.opts[0]} does not go with a card order")
+            return _card_of_order(text, flags)
         return context.invoke(of_recipe, **{k: v for k, v in flags.items() if k not in own})
 
     command.callback = either
+
+
+def _is_card_order(text: str) -> bool:
+    from evalkit.pipeline import composing
+    from evalkit.pipeline.card_order import is_card_order
+
+    return composing.is_recipe(text) and Path(text).is_file() and is_card_order(Path(text))
 
 
 def _was_given(context: click.Context, one: click.Parameter) -> bool:
@@ -83,29 +100,45 @@ def _was_given(context: click.Context, one: click.Parameter) -> bool:
 
 def _card_of_results(flags: Mapping[str, Any]) -> None:
     """Builds one card of imported results, and says where it lies."""
-    from evalkit.pipeline import imported
+    from evalkit.pipeline.card_order import order_of_flags
 
     for needed in ("model", "license"):
         if not flags[needed]:
             raise click.UsageError(f"--from needs --{needed} too")
     title = flags["title"] or flags["model"].rstrip("/").rpartition("/")[2]
-    if title in ("", ".", "..") or "/" in title:
-        raise click.UsageError(f"'{title}' cannot name the card's folder: give another --title")
     keys = ("license", "license_name", "license_link", "language")
-    order = imported.CardOrder(
-        paths=flags["results"],
+    order = order_of_flags(
         model=flags["model"],
-        card={"title": title, **{key: flags[key] for key in keys}},
-        command=_command(flags),
-        names=flags["names"],
         base=flags["base"],
         relation=flags["relation"],
-        facts=imported.facts_of(flags["config"], flags["parameters"]),
+        card={"title": title, **{key: flags[key] for key in keys if flags[key]}},
+        config=flags["config"],
+        parameters=flags["parameters"],
+        results=flags["results"],
+        named=flags["names"],
         importer=flags["importer"],
+        figures_of_others="none",
     )
-    built = imported.build(order, flags["out"] or Path("cards") / title, flags["replace"])
+    _build(order, _command(flags), flags)
+
+
+def _card_of_order(file: str, flags: Mapping[str, Any]) -> None:
+    """Builds the card that a file orders."""
+    from evalkit.pipeline.card_order import read_order
+
+    command = shlex.join(["evalkit", "card", "build", Path(file).name])
+    _build(read_order(Path(file)), command, flags)
+
+
+def _build(order: CardOrder, command: str, flags: Mapping[str, Any]) -> None:
+    from evalkit.pipeline.ordered_card import build, describe
+
+    title = order.card.title
+    if title in ("", ".", "..") or "/" in title:
+        raise click.UsageError(f"'{title}' cannot name the card's folder: give another --title")
+    built = build(order, flags["out"] or Path("cards") / title, command, flags["replace"])
     if flags["as_json"]:
-        echo_json(imported.describe(built))
+        echo_json(describe(built))
         return
     click.echo(str(built.card))
     for folder in built.records:
@@ -130,25 +163,3 @@ _with_results(
         card, "build", "card", "Everything but publishing: cards and the leaderboard."
     )
 )
-
-
-@card.command("lint")
-@click.argument("cards", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def lint_cards(cards: tuple[Path, ...], as_json: bool) -> int:
-    """Check cards (files or folders) offline; exit code 1 if one has an error."""
-    from dataclasses import asdict
-
-    from evalkit.cards.lint import lint_file
-
-    found = {str(path): lint_file(path) for path in cards}
-    if as_json:
-        rows = {path: [asdict(one) for one in findings] for path, findings in found.items()}
-        echo_json(rows)
-    else:
-        for path, findings in found.items():
-            for one in findings:
-                hint = f"  ({one.hint})" if one.hint else ""
-                click.echo(f"{path}:{one.line}: {one.severity}: {one.message}{hint}")
-            click.echo(f"{path}: {len(findings)} findings")
-    return int(any(one.severity == "error" for findings in found.values() for one in findings))

@@ -64,6 +64,14 @@ def audit(sources: tuple[Path, ...], second: tuple[Path, ...], as_json: bool) ->
     "  [default: annotations.json below each anchor]",
 )
 @click.option(
+    "--aux",
+    "auxiliary",
+    type=FOLDER,
+    metavar="DIR",
+    help="Folder with the data of AlpacaEval's length control."
+    "  [default: the Hub's df_gamed.csv where it is prefetched]",
+)
+@click.option(
     "--limit",
     type=click.IntRange(min=2),
     metavar="N",
@@ -124,7 +132,8 @@ def rank(calibration: Path, runs: tuple[Path, ...], as_json: bool) -> None:
     """Rank models of runs among anchors that the same judge has judged.
 
     CALIBRATION is the folder that 'evalkit judge calibrate' wrote. A run with another judge or
-    baseline is refused: its figures would not compare.
+    baseline is refused: its figures would not compare. Length-controlled win rates are shown where
+    the calibration has them.
     """
     from evalkit.pipeline.anchor_table import among_anchors, read_calibration
 
@@ -136,21 +145,25 @@ def rank(calibration: Path, runs: tuple[Path, ...], as_json: bool) -> None:
         return
     from evalkit.pipeline.summary import print_columns
 
-    click.echo(f"AlpacaEval, win rate against {figures['baseline']}, by {figures['annotator']}\n")
-    heading = ["model", f"win rate by {figures['annotator']} [95 %]", "n", "missing",
-               f"official (judge: {figures['official_judge']})"]  # fmt: skip
-    rows = [
-        [
-            line.model + (" (anchor)" if line.is_anchor else ""),
-            _interval(line.win_rate, 1),
-            str(line.n),
-            str(line.missing),
-            "" if line.official_win_rate is None else f"{line.official_win_rate:.1f}",
-        ]
+    by, official = figures["annotator"], figures["official_judge"]
+    click.echo(f"AlpacaEval against {figures['baseline']}, judged by {by}\n")
+    table = [
+        {
+            "model": line.model + (" (anchor)" if line.is_anchor else ""),
+            "length-controlled win rate [95 %]": _interval(line.length_controlled_winrate, 2),
+            "win rate [95 %]": _interval(line.win_rate, 1),
+            "n": str(line.n),
+            "missing": str(line.missing),
+            "official, length-controlled": _figure(line.official_length_controlled_winrate, 2),
+            "official win rate": _figure(line.official_win_rate, 1),
+        }
         for line in lines
     ]
-    print_columns([heading, *rows])
-    click.echo("\nthe last column is another judge's: its figures do not compare with the first's")
+    heading = [name for name in table[0] if any(row[name] for row in table)]
+    print_columns([heading, *([row[name] for name in heading] for row in table)])
+    click.echo(
+        f"\nofficial figures are by another judge, {official}: they do not compare with {by}'s"
+    )
 
 
 def _judge_of(text: str | None, recipe: Path | None) -> Any:
@@ -200,19 +213,47 @@ def _print_calibration(found: Mapping[str, Any]) -> None:
     heading = ["anchor", "win rate [95 %]", "official", "offset", "agreement", "n", "missing"]
     print_columns([heading, *rows])
     click.echo()
-    for name, decimals in (
-        ("spearman", 3), ("kendall", 3), ("offset", 1), ("agreement", 3), ("kappa", 3),
-    ):  # fmt: skip
-        shown = "not defined" if found[name] is None else _interval(found[name], decimals)
-        click.echo(f"{name:>10}: {shown}")
+    _print_together(found, ("spearman", "kendall", "offset", "agreement", "kappa"))
+    if found["length_controlled"] is not None:
+        _print_length_controlled(found)
     for note in found["notes"]:
         click.echo(f"note: {note}")
 
 
-def _interval(limits: Mapping[str, Any], decimals: int) -> str:
+def _print_length_controlled(found: Mapping[str, Any]) -> None:
+    from evalkit.pipeline.summary import print_columns
+
+    rows = [
+        [
+            one["name"],
+            _interval(one["length_controlled_winrate"], 2),
+            _figure(one["official_length_controlled_winrate"], 2),
+            _interval(one["length_controlled_offset"], 2),
+        ]
+        for one in found["anchors"]
+    ]
+    click.echo()
+    print_columns([["anchor", "length-controlled win rate [95 %]", "official", "offset"], *rows])
+    click.echo()
+    _print_together(found["length_controlled"], ("spearman", "kendall", "offset"))
+
+
+def _print_together(figures: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        shown = _interval(figures[name], 1 if name == "offset" else 3) or "not defined"
+        click.echo(f"{name:>10}: {shown}")
+
+
+def _interval(limits: Mapping[str, Any] | None, decimals: int) -> str:
     from evalkit.standings import with_interval
 
+    if limits is None:
+        return ""
     return with_interval(limits["value"], limits["ci_low"], limits["ci_high"], decimals)
+
+
+def _figure(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{value:.{decimals}f}"
 
 
 def _print_figures(source: str, figures: Mapping[str, Any]) -> None:

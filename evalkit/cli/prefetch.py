@@ -31,7 +31,7 @@ def prefetch(recipe: Path, folder: Path | None, overrides: tuple[str, ...], as_j
     if as_json:
         echo_json({"brought": [one._asdict() for one in brought], "command": command})
         return
-    count = len({(one.kind, one.repo) for one in brought})
+    count = len({(one.kind, one.repo) for one in brought if one.kind != "nltk"})
     here = f"{count} {'repository' if count == 1 else 'repositories'} of the Hub: here"
     click.echo(here if count else "this recipe takes nothing from the Hub")
     click.echo(f"to run it without a network: {command}")

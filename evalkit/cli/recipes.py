@@ -8,7 +8,17 @@ from typing import Any
 import click
 
 from evalkit.cli.app import cli, echo_json
-from evalkit.cli.options import MEASURING, QUANTIZING, Command, model_flags, run_flags
+from evalkit.cli.options import (
+    HOW,
+    MEASURING,
+    QUANTIZING,
+    Command,
+    all_of,
+    model_flags,
+    option,
+    run_flags,
+)
+from evalkit.cli.publication import take_back
 
 CARD = ("license", "title")
 # What each goal takes beside a MODEL; goals that are not here take a recipe only.
@@ -31,8 +41,16 @@ EXAMPLES = {
         "card build ./my-model --license mit --scheme fp8_dynamic",
         "card build --from results/ --model me/my-model --license mit",
     ],
-    "publish": ["publish recipe.yaml", "publish ./my-model --license mit --namespace me"],
+    "publish": [
+        "publish recipe.yaml",
+        "publish recipe.yaml --dry-run",
+        "publish recipe.yaml --rollback --dry-run",
+        "publish ./my-model --license mit --namespace me",
+    ],
 }
+ROLLBACK = option("--rollback", is_flag=True, heading=HOW,
+                  help="Take back what was published from this run: delete the repositories that it"
+                       " made, revert its commits to others.")  # fmt: skip
 DESCRIPTIONS = {
     "quantize": "In place of a recipe, a model (a folder or a Hub id) with --scheme.",
     "evaluate": "In place of a recipe, a model (a folder or a Hub id) with --benchmark.",
@@ -51,12 +69,16 @@ def add_recipe_command(group: click.Group, name: str, goal: str, help_text: str)
     @click.argument("recipe", metavar="RECIPE|MODEL" if takes else "RECIPE")
     @model_flags(takes)
     @run_flags()
-    def command(recipe: str, as_json: bool, **flags: Any) -> None:
+    @all_of([ROLLBACK] if goal == "publish" else [])
+    def command(recipe: str, as_json: bool, rollback: bool = False, **flags: Any) -> None:
         from evalkit.pipeline import composing, run
         from evalkit.rundir import RECIPE
 
         document = _document(goal, recipe, flags, takes)
         orders = orders_of(flags)
+        if rollback:
+            take_back(document, orders, as_json)
+            return
         ready = run.run_recipe(goal, document, orders)
         if as_json:
             echo_json(run.describe_outcome(ready, orders))

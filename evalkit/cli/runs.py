@@ -35,17 +35,25 @@ def leaderboard() -> None:
 @click.option("--definition", help="A leaderboard of evalkit, or a YAML file.")
 @click.option("--format", "formats", multiple=True, metavar="NAME",
               help="md, csv, json, tex, html or parquet.  [default: all]")  # fmt: skip
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="FAMILY",
+    help="Show the published figures of this family too, marked as reported.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def export(
     sources: tuple[Path, ...],
     out: Path | None,
     definition: str | None,
     formats: tuple[str, ...],
+    baselines: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Write one leaderboard of runs, and of files and folders that other tools wrote.
 
-    Those are results of lm-evaluation-harness, alpaca_eval and FastChat.
+    Those are results that 'evalkit import' reads.
     """
     from evalkit.pipeline.exporting import families_of
     from evalkit.standings import sorted_standings
@@ -53,7 +61,7 @@ def export(
 
     if out is None and not as_json:
         raise click.UsageError("give --out DIR for the tables, or --json")
-    families = families_of(sources)
+    families = families_of(sources, baselines)
     files = export_leaderboard(families, out, definition, formats) if out else []
     if as_json:
         echo_json(leaderboard_json(sorted_standings(families, definition)))

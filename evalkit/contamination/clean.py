@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
-from evalkit.metrics.combined import Z95
+from evalkit.metrics.combined import Z95, size_of
 from evalkit.metrics.score import measured
 from evalkit.records import ResultSet, Score
 from evalkit.stats import Interval, mean_interval, wilson_interval
@@ -97,9 +97,9 @@ def _parts(group: Score, scores: Sequence[Score]) -> list[Score]:
 
 def _together(parts: Sequence[Score], by_size: bool) -> Interval:
     """The mean over tasks, or over their items; a normal interval, as of the harness's groups."""
-    weights = [one.n if by_size else 1 for one in parts]
+    weights = [size_of(one) if by_size else 1 for one in parts]
     pairs = list(zip(weights, parts, strict=True))
-    total, n = sum(weights), sum(one.n for one in parts)
+    total, n = sum(weights), sum(map(size_of, parts))
     value = math.fsum(weight * one.value for weight, one in pairs) / total
     if any(one.stderr is None for one in parts):
         return Interval(value, None, None, None, n)
@@ -110,8 +110,8 @@ def _together(parts: Sequence[Score], by_size: bool) -> Interval:
 
 def _weights(score: Score, parts: Sequence[Score]) -> str | None:
     """Whether a group's value is the mean over its tasks' items, over its tasks, or neither."""
-    items = sum(part.n for part in parts)
-    if items and _is(score.value, sum(part.n * part.value for part in parts) / items):
+    items = sum(map(size_of, parts))
+    if items and _is(score.value, sum(size_of(part) * part.value for part in parts) / items):
         return "size"
     if _is(score.value, sum(part.value for part in parts) / len(parts)):
         return "tasks"

@@ -117,6 +117,18 @@ def find_overlap(
     )
 
 
+def texts_with_items(
+    items: Sequence[EvaluationItem], training: Iterable[TrainingText], n: int
+) -> set[str]:
+    """Ids of the texts that share n words in a row with an item; shorter items are not looked for.
+
+    (A text holds a whole item of a few words by chance.)
+    """
+    forms = [form for item in items for form in map(words, item.texts) if len(form) >= n]
+    scanned = _scan(SequenceIndex(forms, n), training, lambda done, total, note="": None)
+    return {scanned.ids[number] for number in np.unique(scanned.texts).tolist()}
+
+
 def _tasks(
     items: Sequence[EvaluationItem], hits: Sequence[ItemOverlap], has_words: set[int]
 ) -> Iterator[TaskOverlap]:

@@ -19,6 +19,7 @@ from evalkit.metrics.matches import Match, Winner
 from evalkit.metrics.ratings import Rating
 
 FAILED, ERROR = -1, "error"  # the marks
+ANSWERED_AS = "judge_answered_as"  # a column of ours, which FastChat's tools leave be
 # Source: lm-sys/FastChat, fastchat/llm_judge/data/mt_bench/question.jsonl (release 0.2.36):
 # questions 81 to 160, ten of each category in this order.
 CATEGORIES = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem",
@@ -118,6 +119,7 @@ def _judged_rating(where: str, row: Row, name: str, categories: Mapping[str, str
         turn,
         None if score == FAILED else score,
         str(row.get("judgment") or ""),
+        str(row.get(ANSWERED_AS) or ""),
     )
     return JudgedRating(str(row.get("model") or name), *_judge(row), rating)
 
@@ -132,6 +134,7 @@ def _match(where: str, row: Row, categories: Mapping[str, str]) -> JudgedMatch:
         _winner(where, row, "g1_winner"),
         _winner(where, row, "g2_winner"),
         (str(row.get("g1_judgment") or ""), str(row.get("g2_judgment") or "")),
+        (str(row.get(f"g1_{ANSWERED_AS}") or ""), str(row.get(f"g2_{ANSWERED_AS}") or "")),
     )
     return JudgedMatch(*_judge(row), match)
 
@@ -252,6 +255,7 @@ def rating_row(rating: Rating, model: str, judge: str, prompt: str = "") -> dict
         "judgment": rating.judgment,
         "score": FAILED if rating.score is None else rating.score,
         "turn": rating.turn,
+        ANSWERED_AS: rating.by,
     }
 
 
@@ -273,4 +277,6 @@ def match_row(match: Match, judge: str, prompts: tuple[str, str] = ("", "")) -> 
         "g2_user_prompt": prompts[1],
         "g2_judgment": match.judgments[1],
         "turn": match.turn,
+        f"g1_{ANSWERED_AS}": match.by[0],
+        f"g2_{ANSWERED_AS}": match.by[1],
     }

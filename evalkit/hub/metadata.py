@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from evalkit import frontmatter
+from evalkit import card_schema, frontmatter
 from evalkit.errors import CardError
 
-# Hostile YAML also makes the parser itself fail: impossible dates, endless nesting.
-_UNREADABLE = (CardError, ValueError, RecursionError)
+# The Hub takes them: keys it does not know, and what YAML 1.1 reads otherwise than YAML 1.2.
+_TAKEN: frozenset[card_schema.Kind] = frozenset({"misspelt", "unknown", "trap"})
 
 
 class Findings(NamedTuple):
@@ -30,20 +30,23 @@ def read(content: str) -> dict[str, Any]:
     """The front matter as plain JSON values; empty where there is none or it does not parse."""
     try:
         plain = _plain(frontmatter.parse(content).metadata)
-    except _UNREADABLE:
+    except CardError:
         return {}
     return dict(plain)
 
 
 def check(content: str, kind: str) -> Findings:
-    """Whether the front matter is a YAML mapping of the basic shape that every card needs."""
-    if frontmatter.split(content)[0] is None:
+    """What of the front matter differs from the written schema of cards."""
+    block = frontmatter.split(content)[0]
+    if block is None:
         return Findings(warnings=("empty or missing yaml metadata in repo card",))
-    try:
-        value = frontmatter.parse(content).metadata
-    except _UNREADABLE as error:
-        return Findings(errors=(str(error),))
-    return Findings(errors=tuple(frontmatter.wrong_types(value, kind)))
+    errors: list[str] = []
+    warnings: list[str] = []
+    for fault in card_schema.check(block, kind):
+        said = f"{fault.where}: {fault.message}" if fault.path else fault.message
+        is_error = fault.severity == "error" and fault.kind not in _TAKEN
+        (errors if is_error else warnings).append(said)
+    return Findings(tuple(errors), tuple(warnings))
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from evalkit.loading import file_digest
 RepoKind = Literal["model", "dataset"]
 # Source: huggingface_hub, utils/_validators.py, validate_repo_id (1 to 96 characters in all).
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
+CARD_FILE = "README.md"
 _MAX_NAME = 96
 _FORBIDDEN = ("--", "..")
 _FORBIDDEN_ENDS = (".git", ".ipynb")
@@ -26,6 +27,7 @@ class PlannedFile:
     """A file of a release. git_oid: git's id of its content, as the Hub lists regular files."""
 
     path: str
+    size_bytes: int
     sha256: str
     git_oid: str
 
@@ -57,20 +59,22 @@ def plan_release(
     kind: RepoKind = "model",
     note: str = "",
     allowed: Sequence[str] | None = None,
+    found: Sequence[Problem] = (),
 ) -> ReleasePlan:
     """The plan to publish all of `folder` as `repo_id`.
 
     allowed: patterns of file names, by default those that a release of this kind holds.
+    found: what others have found in the folder that forbids publishing it.
 
     Raises:
         PublishError: naming everything that forbids it.
     """
-    problems = list(release_problems(folder, repo_id, kind=kind, allowed=allowed))
+    problems = [*release_problems(folder, repo_id, kind=kind, allowed=allowed), *found]
     if problems:
-        lines = [f"{p.where}: {p.message}{f' ({p.hint})' if p.hint else ''}" for p in problems]
         raise PublishError(
-            f"{repo_id} must not be published:\n  " + "\n  ".join(lines),
+            f"{repo_id} must not be published",
             "nothing was sent; mend these files and publish again",
+            problems,
         )
     files = tuple(_planned(folder, path) for path in _paths(folder))
     return ReleasePlan(repo_id, checkpoint, folder, files, kind, note)
@@ -87,7 +91,7 @@ def release_problems(
         allowed = scan.MODEL_FILES if kind == "model" else scan.DATASET_FILES
     paths = list(_paths(folder))
     for path in paths:
-        problems += scan.file_problems(folder, path, allowed)
+        problems += scan.file_problems(folder, path, allowed, namespace=repo_id.split("/")[0])
     return [*problems, *_missing(folder, paths, kind)]
 
 
@@ -113,7 +117,7 @@ def name_problems(repo_id: str) -> list[Problem]:
 
 
 def _missing(folder: Path, paths: Sequence[str], kind: RepoKind) -> list[Problem]:
-    wanted = ["README.md", *(["config.json"] if kind == "model" else [])]
+    wanted = [CARD_FILE, *(["config.json"] if kind == "model" else [])]
     missing = [Problem(name, "is missing") for name in wanted if name not in paths]
     if kind == "model":
         if not any(path.endswith(".safetensors") for path in paths):
@@ -139,7 +143,7 @@ def _planned(folder: Path, path: str) -> PlannedFile:
     # Files that can only travel through LFS are never compared by git's id.
     small = file.stat().st_size <= 50 * 1000**2 and file.suffix != ".safetensors"
     oid = gitoid.blob_oid(file.read_bytes()) if small else ""
-    return PlannedFile(path, file_digest(file), oid)
+    return PlannedFile(path, file.stat().st_size, file_digest(file), oid)
 
 
 def _paths(folder: Path) -> Iterable[str]:

@@ -10,8 +10,10 @@ from evalkit.errors import PublishError
 from evalkit.hub import push
 from evalkit.hub.client import HubTarget, open_api
 from evalkit.hub.plan import ReleasePlan, name_problems
-from evalkit.hub.receipts import Receipt, Receipts
-from evalkit.hub.remote import Outlook, hub_errors, outlook
+from evalkit.hub.readback import verify
+from evalkit.hub.receipts import Receipt, Receipts, Stage
+from evalkit.hub.remote import Outlook, RemoteRepo, hub_errors, outlook
+from evalkit.hub.tagging import put_tag
 from evalkit.records import Release
 from evalkit.roles import Progress
 
@@ -22,10 +24,12 @@ class Options:
 
     collection: title of its collection, none if empty.
     replace: also over repositories whose newest commit evalkit did not make.
+    tag: what names the first release of each repository, none if empty; see `put_tag`.
     """
 
     collection: str = ""
     replace: bool = False
+    tag: str = ""
 
 
 def check_rights(target: HubTarget, repo_ids: Sequence[str]) -> None:
@@ -70,6 +74,11 @@ def publish(
         for number, seen in enumerate(outlooks):
             progress(number, len(plans), seen.plan.repo_id)
             done.append(_release(api, target, seen, journal))
+        if options.tag:
+            done = [
+                _tag(api, target, plan, receipt, journal, options.tag)
+                for plan, receipt in zip(plans, done, strict=True)
+            ]
         if options.collection:
             _collect(api, target, plans, journal, options)
         if not target.private:
@@ -77,6 +86,23 @@ def publish(
                 _open(api, target, plan, receipt, journal)
         progress(len(plans), len(plans), "published")
     return [_record(target, plan, receipt) for plan, receipt in zip(plans, done, strict=True)]
+
+
+def preview(
+    plans: Sequence[ReleasePlan], target: HubTarget | None, *, receipts: Path
+) -> list[Outlook]:
+    """What publishing `plans` would do now; asks the Hub only, and changes nothing.
+
+    target: None for a Hub that does not exist yet.
+
+    Raises:
+        PublishError: the token or a name forbids it, or the Hub cannot be reached.
+    """
+    if target is None:
+        return [Outlook(plan, "create", None) for plan in plans]
+    with open_api(target) as api:
+        _check_rights(api, target, [plan.repo_id for plan in plans])
+        return _outlooks(api, target, plans, Receipts(receipts))
 
 
 def _check_rights(api: Any, target: HubTarget, repo_ids: Sequence[str]) -> None:
@@ -127,23 +153,44 @@ def _release(api: Any, target: HubTarget, seen: Outlook, journal: Receipts) -> R
     """One repository from wherever it stands to pushed and read back."""
     plan, remote = seen.plan, seen.remote
     receipt = journal.get(plan.repo_id, target.name)
-    made_here = remote is None or (receipt is not None and receipt.made_here)
+    made_here = remote is None or _made_here(receipt, remote)
     if remote is None:
         # Before creating it, so that a kill in between does not hide who made it.
-        journal.put(Receipt(plan.repo_id, target.name, True, "", "planned"))
+        journal.put(Receipt(plan.repo_id, target.name, True, "", "planned", kind=plan.kind))
         remote = push.create(api, target, plan)
     if receipt is not None and receipt.commit == remote.head and _finished(receipt, plan):
         return receipt
-    receipt = journal.put(Receipt(plan.repo_id, target.name, made_here, remote.head, "created"))
+    # Of what an earlier attempt committed, the head before is known from its receipt alone.
+    cut_off = receipt is not None and receipt.stage in ("created", "pushed")
+    parent = receipt.parent if receipt and cut_off and seen.action == "unchanged" else remote.head
+    begun = Receipt(plan.repo_id, target.name, made_here, parent, "created", kind=plan.kind)
+    begun = journal.put(begun)
     unchanged = seen.action == "unchanged"
     commit = remote.head if unchanged else push.push(api, target, plan, remote)
-    receipt = journal.put(receipt.at("pushed", commit=commit, files=plan.digests()))
-    push.verify(api, target, plan, commit)
-    return journal.put(receipt.at("verified"))
+    begun = journal.put(begun.at("pushed", commit=commit, files=plan.digests()))
+    verify(api, target, plan, commit)
+    return journal.put(begun.at("verified"))
+
+
+def _made_here(receipt: Receipt | None, remote: RemoteRepo) -> bool:
+    """Whether a repository is the one that a receipt says this publication created."""
+    if receipt is None or not receipt.made_here or receipt.stage == "rolled back":
+        return False
+    if receipt.stage == "planned":
+        return remote.is_fresh  # it was being created when the run was cut
+    return remote.ours or remote.head in (receipt.commit, receipt.parent)
 
 
 def _finished(receipt: Receipt, plan: ReleasePlan) -> bool:
-    return receipt.stage in ("verified", "public") and receipt.files == plan.digests()
+    return receipt.stage in ("verified", "tagged", "public") and receipt.files == plan.digests()
+
+
+def _tag(
+    api: Any, target: HubTarget, plan: ReleasePlan, receipt: Receipt, journal: Receipts, tag: str
+) -> Receipt:
+    found = put_tag(api, target, plan, receipt.commit, tag)
+    stage: Stage = "public" if receipt.stage == "public" else "tagged"
+    return journal.put(receipt.at(stage, tag=found))
 
 
 def _collect(
@@ -177,13 +224,15 @@ def _collection(
         except HfHubHTTPError as error:
             if error.response.status_code != 404:
                 raise
-    found = api.create_collection(
-        options.collection,
-        namespace=first.repo_id.split("/")[0],
-        private=target.private,
-        exists_ok=True,
-    )
-    journal.put_collection(target.name, found.slug)
+    wanted = {"namespace": first.repo_id.split("/")[0], "private": target.private}
+    try:
+        found, made_here = api.create_collection(options.collection, **wanted), True
+    except HfHubHTTPError as error:
+        if error.response.status_code != 409:
+            raise
+        found = api.create_collection(options.collection, **wanted, exists_ok=True)
+        made_here = False
+    journal.put_collection(target.name, found.slug, made_here)
     return found
 
 

@@ -13,17 +13,25 @@ from evalkit.hub.receipts import Receipt
 
 TRAILER = "Published-by: evalkit"
 _AUTOMATIC = ".gitattributes"
-Action = Literal["create", "update", "unchanged", "refuse"]
+Action = Literal["create", "update", "unchanged", "refuse", "unknown"]
 
 
 @dataclass(frozen=True)
 class RemoteRepo:
-    """A repository as it is: head commit, privacy, and path -> (size, LFS sha256, git id)."""
+    """A repository as it is: head commit, privacy, and path -> (size, LFS sha256, git id).
+
+    ours: whether evalkit made its newest commit.
+    """
 
     head: str
     private: bool
     files: dict[str, tuple[int, str, str]]
     ours: bool
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it holds nothing but what every new repository holds."""
+        return set(self.files) <= {_AUTOMATIC}
 
 
 @dataclass(frozen=True)
@@ -85,9 +93,8 @@ def outlook(api: Any, plan: ReleasePlan, receipt: Receipt | None, private: bool)
         return Outlook(plan, "refuse", remote, "it is public, and a private one was asked for")
     if not differences(plan, remote.files):
         return Outlook(plan, "unchanged", remote)
-    fresh = set(remote.files) <= {_AUTOMATIC}
-    known = receipt is not None and remote.head in (receipt.commit, receipt.parent)
-    if fresh or known or remote.ours:
+    known = receipt is not None and receipt.made_here and remote.head == receipt.commit
+    if remote.is_fresh or known or remote.ours:
         return Outlook(plan, "update", remote)
     return Outlook(plan, "refuse", remote, "its newest commit was not made by evalkit")
 
@@ -95,7 +102,7 @@ def outlook(api: Any, plan: ReleasePlan, receipt: Receipt | None, private: bool)
 @contextmanager
 def hub_errors(target: HubTarget, doing: str) -> Iterator[None]:
     """Turns what the client raises into a PublishError that says what was being done."""
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         yield
@@ -103,6 +110,10 @@ def hub_errors(target: HubTarget, doing: str) -> Iterator[None]:
         status = error.response.status_code if error.response is not None else 0
         answer = "does not know this token" if status == 401 else f"answered {_first(error)}"
         raise PublishError(f"{doing}: {target.endpoint} {answer}", _hint(status)) from error
+    except LocalEntryNotFoundError as error:  # of a download, whatever kept it from coming
+        raise PublishError(
+            f"{doing}: {_first(error.__cause__ or error)}", "publish again: it reads back once more"
+        ) from error
     except transport_errors() as error:
         raise PublishError(
             f"{doing}: cannot reach {target.endpoint}: {gist(error)}",
@@ -117,6 +128,12 @@ def hub_errors(target: HubTarget, doing: str) -> Iterator[None]:
         # The client wraps failed uploads of large files in RuntimeError, odd answers in ValueError.
         cause = f" ({_first(error.__cause__)})" if error.__cause__ else ""
         raise PublishError(f"{doing}: {_first(error)}{cause}", _hint(0)) from error
+    except (LookupError, NameError) as error:
+        # How the client fails on an answer that does not fit what it asked.
+        raise PublishError(
+            f"{doing}: the client could not use what {target.endpoint} answered: {gist(error)}",
+            _hint(0),
+        ) from error
 
 
 def _first(error: BaseException) -> str:

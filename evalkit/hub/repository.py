@@ -18,6 +18,7 @@ from evalkit.hub.refused import RefusedError, entry_not_found, revision_not_foun
 
 MAIN = "main"
 _COMMIT_ID = re.compile(r"[0-9a-f]{7,40}")
+_PULL = "refs/pr/"
 _REF_NAME = re.compile(r"(?!.*(\.\.|//|/\.|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+-]{0,120}")
 
 
@@ -88,9 +89,12 @@ class Repository:
         self._write_refs({"branches": {MAIN: commit.id}, "tags": {}})
 
     def refs(self) -> dict[str, dict[str, str]]:
-        """`branches` and `tags`, each name -> commit id."""
+        """`branches`, `tags` and `pulls` (pull requests by number), each name -> commit id.
+
+        `merged`: number of a pull request -> the commit of main that brought it in.
+        """
         refs: dict[str, dict[str, str]] = read_json(self.folder / "refs.json")
-        return refs
+        return {"pulls": {}, "merged": {}, **refs}
 
     def resolve(self, revision: str) -> str:
         """The commit id that a branch, a tag, a full ref or a commit id (or its start) names.
@@ -99,6 +103,8 @@ class Repository:
             RefusedError: none does (RevisionNotFound).
         """
         refs = self.refs()
+        if revision.startswith(_PULL) and revision.removeprefix(_PULL) in refs["pulls"]:
+            return refs["pulls"][revision.removeprefix(_PULL)]
         name = revision.removeprefix("refs/heads/").removeprefix("refs/tags/")
         for group in ("branches", "tags"):
             if name in refs[group]:
@@ -142,7 +148,7 @@ class Repository:
         author: str,
         parent: str | None = None,
     ) -> Commit:
-        """Adds a commit to `branch`, atomically.
+        """Adds a commit to `branch`, or to a pull request (`refs/pr/N`), atomically.
 
         Raises:
             RefusedError: no such branch (404); `parent` is given and no longer its head (412);
@@ -150,17 +156,72 @@ class Repository:
         """
         with self._lock:
             refs = self.refs()
-            branch = branch.removeprefix("refs/heads/")
-            if branch not in refs["branches"]:
+            group = "pulls" if branch.startswith(_PULL) else "branches"
+            name = branch.removeprefix(_PULL).removeprefix("refs/heads/")
+            if name not in refs[group]:
                 raise revision_not_found(branch)
-            head = self.commit_at(refs["branches"][branch])
+            head = self.commit_at(refs[group][name])
             if parent is not None and not head.id.startswith(parent):
                 raise RefusedError(412, f"The branch moved: its head is {head.id}, not {parent}")
             tree = _changed(head.tree, change)
             commit = self._write_commit(head.id, title, message, author, tree)
-            refs["branches"][branch] = commit.id
+            refs[group][name] = commit.id
             self._write_refs(refs)
             return commit
+
+    def propose(
+        self,
+        number: int,
+        change: Change,
+        *,
+        title: str,
+        message: str,
+        author: str,
+        parent: str | None = None,
+    ) -> Commit:
+        """Begins the pull request `number` with a commit onto `parent`, by default main's head.
+
+        Raises:
+            RefusedError: as for `commit`; an old parent is not refused.
+        """
+        with self._lock:
+            refs = self.refs()
+            base = self.commit_at(parent or MAIN)
+            tree = _changed(base.tree, change)
+            commit = self._write_commit(base.id, title, message, author, tree)
+            refs["pulls"][str(number)] = commit.id
+            self._write_refs(refs)
+            return commit
+
+    def merge(self, number: int, *, title: str, author: str) -> Commit:
+        """Brings what a pull request changed into main, as one commit.
+
+        Raises:
+            RefusedError: there is none (404), it is merged already, or main has changed the same
+                files since (409).
+        """
+        with self._lock:
+            refs = self.refs()
+            if str(number) not in refs["pulls"]:
+                raise revision_not_found(f"{_PULL}{number}")
+            if str(number) in refs["merged"]:
+                raise RefusedError(409, f"pull request {number} is merged already")
+            proposed, head = self.commit_at(refs["pulls"][str(number)]), self.commit_at(MAIN)
+            tree = _merged(self._common(proposed, head).tree, head.tree, proposed.tree)
+            commit = self._write_commit(head.id, title, proposed.message, author, tree)
+            refs["branches"][MAIN] = refs["merged"][str(number)] = commit.id
+            self._write_refs(refs)
+            return commit
+
+    def conflicts(self, number: int) -> list[str]:
+        """Paths that both a pull request and main have changed since it began, differently."""
+        proposed, head = self.commit_at(f"{_PULL}{number}"), self.commit_at(MAIN)
+        return _conflicts(self._common(proposed, head).tree, head.tree, proposed.tree)
+
+    def _common(self, proposed: Commit, head: Commit) -> Commit:
+        """The newest commit that both come from: there is one, for both come from the first."""
+        known = {commit.id for commit in self.history(head.id)}
+        return next(commit for commit in self.history(proposed.id) if commit.id in known)
 
     def create_ref(self, group: str, name: str, revision: str) -> None:
         """A new branch (`group` "branches") or tag ("tags") at `revision`.
@@ -225,6 +286,25 @@ def check_path(path: str) -> str:
     if bad or len(path) > 1000 or any(ord(character) < 32 for character in path):
         raise RefusedError(400, f"{path!r} cannot be a path in a repository")
     return path
+
+
+def _conflicts(
+    base: Mapping[str, Entry], ours: Mapping[str, Entry], theirs: Mapping[str, Entry]
+) -> list[str]:
+    paths = sorted({*base, *ours, *theirs})
+    rows = [(path, base.get(path), ours.get(path), theirs.get(path)) for path in paths]
+    return [path for path, was, our, their in rows if our != was != their and our != their]
+
+
+def _merged(
+    base: Mapping[str, Entry], ours: Mapping[str, Entry], theirs: Mapping[str, Entry]
+) -> dict[str, Entry]:
+    conflicts = _conflicts(base, ours, theirs)
+    if conflicts:
+        raise RefusedError(409, f"main has changed these files since: {', '.join(conflicts)}")
+    put = {path: entry for path, entry in theirs.items() if base.get(path) != entry}
+    gone = [path for path in base if path not in theirs and path in ours]
+    return _changed(ours, Change(put, gone))
 
 
 def _changed(tree: Mapping[str, Entry], change: Change) -> dict[str, Entry]:

@@ -13,8 +13,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from evalkit.hub.calls import Call, answer, route
+from evalkit.hub.discussions import Discussions
 from evalkit.hub.refused import RefusedError
-from evalkit.hub.repository import Change, Commit, Entry, check_path
+from evalkit.hub.repository import Change, Commit, Entry, Repository, check_path
 from evalkit.hub.store import Store
 
 REGULAR_LIMIT_BYTES = 5 * 1000**2  # larger files, and binary ones, go through LFS
@@ -38,7 +39,7 @@ def preupload(call: Call) -> Response:
 
     Files that a `.gitignore` names are not ignored: what was asked for is published.
     """
-    commit = call.writable().commit_at(call.param("revision"))
+    commit = _receiving(call).commit_at(call.param("revision"))
     patterns = _lfs_patterns(call.store, commit)
     rows = []
     for file in call.json().get("files", []):
@@ -57,7 +58,8 @@ def lfs_batch(call: Call) -> Response:
 
     Source: https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md
     """
-    call.writable()
+    call.need_user()  # anybody may upload for a pull request
+    call.readable()
     body = call.json()
     if body.get("operation") != "upload":
         raise RefusedError(400, "only uploads go through the LFS batch; download from /resolve")
@@ -75,7 +77,8 @@ def lfs_batch(call: Call) -> Response:
 
 def lfs_verify(call: Call) -> Response:
     """Whether an LFS content has arrived whole."""
-    call.writable()
+    call.need_user()
+    call.readable()
     body = call.json()
     call.store.lfs_entry(str(body.get("oid")), int(body.get("size", -1)))
     return answer({})
@@ -101,22 +104,34 @@ async def lfs_upload(request: Request) -> Response:
 async def commit(request: Request) -> Response:
     """Makes one commit of a stream of JSON lines; nothing is visible before its last line."""
     call = await run_in_threadpool(Call, request)
-    repository = await run_in_threadpool(call.writable)
-    if call.flag("create_pr"):
-        raise RefusedError(501, "this Hub has no pull requests yet: commit to a branch")
+    repository = await run_in_threadpool(_receiving, call)
     draft = _Draft(call.store)
     async for line in _lines(request.stream()):
         await run_in_threadpool(draft.add, line)
+    return answer(await run_in_threadpool(_finish, call, repository, draft))
 
-    def finish() -> Commit:
-        return repository.commit(
-            call.param("revision"), draft.change(), author=call.need_user().name, **draft.header()
-        )
 
-    made = await run_in_threadpool(finish)
+def _finish(call: Call, repository: Repository, draft: "_Draft") -> dict[str, Any]:
+    author, change, header = call.need_user().name, draft.change(), draft.header()
     prefix = "" if repository.kind == "model" else f"{repository.kind}s/"
-    url = f"{call.base_url()}/{prefix}{repository.id}/commit/{made.id}"
-    return answer({"success": True, "commitOid": made.id, "commitUrl": url, "hookOutput": ""})
+    place = f"{call.base_url()}/{prefix}{repository.id}"
+    more = {}
+    if call.flag("create_pr"):
+        with call.store.changing():
+            number, made = Discussions(repository).propose(change, author, **header)
+        more = {"pullRequestUrl": f"{place}/discussions/{number}"}
+    else:
+        made = repository.commit(call.param("revision"), change, author=author, **header)
+    url = f"{place}/commit/{made.id}"
+    return {"success": True, "commitOid": made.id, "commitUrl": url, "hookOutput": "", **more}
+
+
+def _receiving(call: Call) -> Repository:
+    """The repository that is committed to; a pull request anybody may open who sees it."""
+    if not call.flag("create_pr"):
+        return call.writable()
+    call.need_user()
+    return call.readable()
 
 
 class _Draft:
@@ -140,7 +155,8 @@ class _Draft:
                 content = base64.b64decode(value["content"], validate=True)
                 self._put[check_path(value["path"])] = self._store.put_regular(content)
             elif key == "lfsFile":
-                entry = self._store.lfs_entry(value["oid"], int(value["size"]))
+                size = value.get("size")  # none of a content that is copied from another commit
+                entry = self._store.lfs_entry(value["oid"], None if size is None else int(size))
                 self._put[check_path(value["path"])] = entry
             elif key == "deletedFile":
                 self._remove.append(value["path"])

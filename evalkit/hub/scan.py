@@ -3,24 +3,30 @@
 The public Hub scans after the push, which is too late for a public repository.
 """
 
+import getpass
 import json
 import math
 import mmap
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from evalkit import frontmatter
 from evalkit.checkpoint_files import COMPANIONS, LICENCE_FILES, VOCABULARY_FILES
-from evalkit.errors import Problem
+from evalkit.errors import CardError, Problem, gist
 from evalkit.hub import metadata
+from evalkit.private_text import PRIVATE_PATH, secrets
 
 MODEL_FILES = (
     "README.md", ".gitattributes", "config.json", "*.safetensors", "*.safetensors.index.json",
     *COMPANIONS, "recipe.yaml", "lineage.json", "quantization.json", "*.png", "*.svg",
-    ".eval_results/*.yaml", "eval/**", "figures/*.png", "figures/*.svg",
+    ".eval_results/*.yaml", "eval/**", "records/*.json", "figures/*.png", "figures/*.svg",
 )  # fmt: skip
 DATASET_FILES = (
     "README.md", *LICENCE_FILES, ".gitattributes",
@@ -40,26 +46,21 @@ _NEVER = {
     "an environment file": (".env", ".env.*", "*.env"),
     "a key file": ("*.pem", "*.key", "id_rsa*", "id_ed25519*", ".netrc", "credentials*"),
 }
-_SECRETS = {
-    "a Hugging Face token": rb"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{30,}",
-    "an OpenAI or Anthropic key": rb"(?<![A-Za-z0-9-])sk-(?:(?:proj|ant|svcacct)-[\w-]{20,}"
-    rb"|[A-Za-z0-9]{32,})",
-    "an AWS access key": rb"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])",
-    "an AWS secret key": rb"(?i:aws_secret_access_key)[\"'\s]*[=:][\"'\s]*[A-Za-z0-9/+]{40}",
-    "a private key": rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
-    "a GitHub token": rb"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{60,})",
-    "a Google key": rb"(?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])",
-    "a Slack token": rb"(?<![A-Za-z0-9])xox[abprs]-[A-Za-z0-9-]{20,}",
-}
-_SECRET = re.compile(b"|".join(b"(%b)" % pattern for pattern in _SECRETS.values()))
-_PRIVATE_PATH = re.compile(
-    rb"(?<![\w./:@-])(?:/home/[\w.-]+|/Users/[\w.-]+|/root/|/tmp/|/mnt/|/var/folders/)[\w./-]*"
-    rb"|(?<![\w])[A-Za-z]:\\\\?Users\\\\?[\w.-]+"
-)
 
 
-def file_problems(folder: Path, path: str, allowed: Sequence[str]) -> list[Problem]:
-    """What forbids publishing the file `path` of `folder`."""
+# Accounts that many machines have; their names say nothing of anybody, and are words of their own.
+_EVERYBODY = {
+    "root", "user", "admin", "ubuntu", "debian", "ec2-user", "runner", "jovyan", "test", "model",
+    "evalkit", "nobody", "docker", "vscode", "home", "localhost",
+}  # fmt: skip
+_NOT_FINITE = re.compile(rb'(?<![\w"])(?:NaN|-?Infinity)(?![\w"])')
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
+
+def file_problems(
+    folder: Path, path: str, allowed: Sequence[str], namespace: str = ""
+) -> list[Problem]:
+    """What forbids publishing the file `path` of `folder` under `namespace`."""
     file = folder / path
     if file.is_symlink() and not file.resolve().is_relative_to(folder.resolve()):
         return [Problem(path, "is a link to a file outside the folder", "copy the file")]
@@ -72,7 +73,14 @@ def file_problems(folder: Path, path: str, allowed: Sequence[str]) -> list[Probl
         return [Problem(path, "is no file that a release holds", "remove it")]
     if file.suffix == ".safetensors":
         return _safetensors_problems(file, path)
-    return [*_text_problems(file, path), *_json_problems(file, path), *_card_problems(file, path)]
+    private = list(_text_problems(file, path, namespace))
+    if private:
+        return private  # what parsers say of a file quotes it
+    return [
+        *_json_problems(file, path),
+        *_number_problems(file, path),
+        *_card_problems(file, path),
+    ]
 
 
 def _is_allowed(path: str, allowed: Sequence[str]) -> bool:
@@ -87,7 +95,7 @@ def _is_allowed(path: str, allowed: Sequence[str]) -> bool:
     return False
 
 
-def _text_problems(file: Path, path: str) -> Iterator[Problem]:
+def _text_problems(file: Path, path: str, namespace: str) -> Iterator[Problem]:
     if file.stat().st_size == 0:
         return
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
@@ -96,14 +104,37 @@ def _text_problems(file: Path, path: str) -> Iterator[Problem]:
             where = f"{path}:{_line(text, place.start())}"
             found = place[0].decode("utf-8", "replace")
             yield Problem(where, f"names a path of this machine: {found}", "remove it")
+        for place in _names(text, namespace):
+            where = f"{path}:{_line(text, place.start())}"
+            found = place[0].decode("utf-8", "replace")
+            yield Problem(where, f"names a user or host of this machine: {found}", "remove it")
+
+
+def _names(text: mmap.mmap, namespace: str) -> Iterator[re.Match[bytes]]:
+    """Where a text names this machine's user or host: as a folder, as `user@`, as a JSON value."""
+    for name in sorted(_own_names() - {namespace}):
+        word = re.escape(name.encode())
+        places = (rb"/%b(?=[/\"'\s])", rb"\b%b@[\w-]", rb'(?<=[:\[,]) ?"%b"')
+        for place in places:
+            yield from re.finditer(place % word, text)
+
+
+@cache
+def _own_names() -> frozenset[str]:
+    """Names of this machine's user and host, but for those that tell nothing."""
+    try:
+        found = {getpass.getuser(), socket.gethostname()}
+    except (KeyError, OSError):  # a user id that no name belongs to
+        found = {socket.gethostname()}
+    return frozenset(name for name in found if len(name) > 3 and name.lower() not in _EVERYBODY)
 
 
 def _secrets(text: mmap.mmap | bytes, path: str) -> Iterator[Problem]:
-    for found in _SECRET.finditer(text):
-        what = list(_SECRETS)[(found.lastindex or 1) - 1]
-        where = f"{path}:{_line(text, found.start())}"
+    for found in secrets(text):
+        where = f"{path}:{_line(text, found.position)}"
         # the secret itself is never printed
-        yield Problem(where, f"holds what looks like {what}", "remove it, and revoke the secret")
+        message = f"holds what looks like {found.what}"
+        yield Problem(where, message, "remove it, and revoke the secret")
 
 
 def _private_paths(text: mmap.mmap, path: str) -> list[re.Match[bytes]]:
@@ -113,7 +144,7 @@ def _private_paths(text: mmap.mmap, path: str) -> list[re.Match[bytes]]:
         own = {str(Path.home()), str(Path.cwd())} - {"/", "/root"}
         patterns = [re.escape(place.encode()) + rb"(?![\w-])" for place in sorted(own)]
         return [found for pattern in patterns for found in re.finditer(pattern, text)]
-    return list(_PRIVATE_PATH.finditer(text))
+    return list(PRIVATE_PATH.finditer(text))
 
 
 def _json_problems(file: Path, path: str) -> Iterator[Problem]:
@@ -124,12 +155,32 @@ def _json_problems(file: Path, path: str) -> Iterator[Problem]:
     except (ValueError, UnicodeDecodeError) as error:
         yield Problem(path, f"is not JSON: {error}", "write it again")
         return
-    if path.startswith("eval/") and not _is_finite(value):
-        yield Problem(path, "holds a number that is not finite", "a missing number is null")
     if "/" not in path and isinstance(value, dict):
         for key, item in value.items():
             if isinstance(item, str) and re.match(r"(/[\w.-]+){2,}/?$", item):
                 yield Problem(path, f"{key} is a path of this machine: {item}", "remove the key")
+
+
+def _number_problems(file: Path, path: str) -> Iterator[Problem]:
+    """Numbers that are none, where scores stand; a model's configuration may hold an infinity."""
+    bad = Problem(path, "holds a number that is not finite", "a missing number is null")
+    if file.suffix in (".json", ".jsonl") and not _is_configuration(path):
+        with file.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if _NOT_FINITE.search(line) and _NOT_FINITE.search(_JSON_STRING.sub(b'""', line)):
+                    yield bad._replace(where=f"{path}:{number}")
+    elif file.suffix in (".yaml", ".yml"):
+        try:
+            value = yaml.safe_load(file.read_text("utf-8"))
+        except (yaml.YAMLError, ValueError) as error:
+            yield Problem(path, f"is not YAML: {gist(error)}", "write it again")
+            return
+        if not _is_finite(value):
+            yield bad
+
+
+def _is_configuration(path: str) -> bool:
+    return path == "config.json" or _is_allowed(path, COMPANIONS)
 
 
 def _card_problems(file: Path, path: str) -> Iterator[Problem]:
@@ -139,6 +190,9 @@ def _card_problems(file: Path, path: str) -> Iterator[Problem]:
             yield Problem(path, "has no front matter", "make the card with `evalkit card`")
         for error in metadata.check(text, "model").errors:
             yield Problem(path, error, "make the card with `evalkit card`")
+        if not _is_finite(_metadata(text)):
+            what = "has a number in its front matter that is not finite"
+            yield Problem(path, what, "leave out what was not measured")
 
 
 def _safetensors_problems(file: Path, path: str) -> list[Problem]:
@@ -155,11 +209,23 @@ def _safetensors_problems(file: Path, path: str) -> list[Problem]:
         return [Problem(path, f"has a broken header: {error!r}", "save it again")]
     if size_bytes != 8 + length + max(ends, default=0):
         return [Problem(path, "is cut off, or longer than its header says", "save it again")]
-    return [*_secrets(header, path)]
+    named = [
+        Problem(path, f"names a path of this machine: {found[0].decode('utf-8', 'replace')}",
+                "save it again without that metadata")
+        for found in PRIVATE_PATH.finditer(header)
+    ]  # fmt: skip
+    return [*_secrets(header, path), *named]
 
 
 def _tensors(header: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for name, row in header.items() if name != "__metadata__"]
+
+
+def _metadata(text: str) -> Any:
+    try:
+        return frontmatter.parse(text).metadata
+    except CardError:
+        return None  # told already
 
 
 def _is_finite(value: Any) -> bool:

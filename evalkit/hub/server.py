@@ -1,7 +1,7 @@
 """The embedded Hub as an ASGI application: a folder that speaks the Hub's protocol.
 
 As far as unmodified huggingface_hub, transformers and datasets need it for models and datasets.
-Discussions, pull requests, Spaces and Xet are not served.
+Spaces, Xet, likes and webhooks are not served.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,14 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from evalkit.hub import metadata, pages, routes_collection, routes_commit, routes_repo
+from evalkit.hub import (
+    metadata,
+    pages,
+    routes_collection,
+    routes_commit,
+    routes_discussion,
+    routes_repo,
+)
 from evalkit.hub.calls import HANDLERS, Hub, KeepEscapes
 from evalkit.hub.metadata import Validator
 from evalkit.hub.store import Store
@@ -34,6 +41,7 @@ def application(
         routes=[
             *routes_collection.ROUTES,
             *routes_commit.ROUTES,
+            *routes_discussion.ROUTES,
             *routes_repo.ROUTES,
             *pages.ROUTES,
         ],

@@ -2,7 +2,7 @@
 
     blobs/ab/<sha256>                 contents, each once
     incoming/                         uploads under way
-    repos/<kind>/<namespace>/<name>/  repo.json, refs.json, commits/<id>.json
+    repos/<kind>/<namespace>/<name>/  repo.json, refs.json, commits/<id>.json, discussions/<n>.json
     collections/<namespace>/<slug>.json
     tokens.json                       users, mode 600
 
@@ -12,6 +12,8 @@ Nothing is held in memory: the folder can be copied, or killed and reopened, at 
 import re
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from evalkit.durable import read_json, sync_folder, write_json
@@ -109,6 +111,12 @@ class Store:
             repository.create(private, author, first)
         return repository
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Holds the store for a change of several files."""
+        with self._lock:
+            yield
+
     def delete(self, repository: Repository) -> None:
         """Removes a repository. Its contents stay, for another may use them."""
         with self._lock:
@@ -120,14 +128,15 @@ class Store:
         """Stores the content of a regular (not LFS) file."""
         return Entry(self.blobs.put(content), len(content), False, gitoid.blob_oid(content))
 
-    def lfs_entry(self, sha256: str, size_bytes: int) -> Entry:
+    def lfs_entry(self, sha256: str, announced_bytes: int | None = None) -> Entry:
         """The tree entry of an LFS content that has been uploaded.
 
         Raises:
             RefusedError: it has not been, or has another size (400).
         """
-        if not re.fullmatch(r"[0-9a-f]{64}", sha256) or self.blobs.size(sha256) != size_bytes:
-            raise RefusedError(400, f"the content {sha256} of {size_bytes} bytes was not uploaded")
+        size_bytes = self.blobs.size(sha256) if re.fullmatch(r"[0-9a-f]{64}", sha256) else None
+        if size_bytes is None or announced_bytes not in (None, size_bytes):
+            raise RefusedError(400, f"the content {sha256} was not uploaded, or has another size")
         pointer = gitoid.lfs_pointer(sha256, size_bytes)
         return Entry(sha256, size_bytes, True, gitoid.blob_oid(pointer))
 

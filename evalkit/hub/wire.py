@@ -108,14 +108,15 @@ def folder_row(path: str, oid: str) -> dict[str, Any]:
 
 
 def refs(repository: Repository) -> dict[str, Any]:
-    """Answer of `refs`."""
+    """Answer of `refs`; clients that did not ask for pull requests do not read them."""
 
     def rows(group: str, prefix: str) -> list[dict[str, str]]:
         named = sorted(repository.refs()[group].items())
         return [{"name": n, "ref": f"{prefix}/{n}", "targetCommit": c} for n, c in named]
 
     branches, tagged = rows("branches", "refs/heads"), rows("tags", "refs/tags")
-    return {"branches": branches, "tags": tagged, "converts": [], "pullRequests": []}
+    pulls = [{**row, "name": row["ref"]} for row in rows("pulls", "refs/pr")]
+    return {"branches": branches, "tags": tagged, "converts": [], "pullRequests": pulls}
 
 
 def commits(history: Iterable[Commit]) -> list[dict[str, Any]]:

@@ -1,19 +1,20 @@
 """Result files of EleutherAI/lm-evaluation-harness: `results_*.json` of 0.4, and of 0.3.
 
-They hold no items, only values with standard errors. How many items there were is stated
-(0.4), or follows from the standard error of a score whose items are right or wrong; a number
-for which neither gives it is left out, and named.
+They hold no items, only values with standard errors; items lie in `samples_*.jsonl` beside them.
+How many there were is stated (0.4), or follows from the standard error of a score whose items
+are right or wrong; a number for which neither tells it has no `n`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import RecipeError
 from evalkit.importers import reading
+from evalkit.importers.lm_eval_samples import items_beside
+from evalkit.importers.stated import Stated, items_told_by, stated
 from evalkit.metrics.harness import (
     Measure,
     few_shot_of,
@@ -24,18 +25,17 @@ from evalkit.metrics.harness import (
     measures_of,
     scale_of,
 )
-from evalkit.metrics.score import measured
 from evalkit.records import ResultSet, Score
 from evalkit.roles import Imported, Importer
-from evalkit.stats import Interval, stated_interval, wilson_interval
 
 TOOL = "lm-eval"
 BENCHMARK = "lm_eval_tasks"
 _LOWER_IS_BETTER = frozenset(
     {"bits_per_byte", "byte_perplexity", "perplexity", "ppl", "ter", "wer", "word_perplexity"}
 )
+_STATED = {"chat_template_sha": "chat_template_sha256", "git_hash": "commit", "date": "date",
+           "model_sha": "model_sha"}  # fmt: skip
 _PARTIAL_CREDIT = frozenset({"f1", "mc2"})  # items may count anything from 0 to 1
-_UNKNOWN_N = "its number of items is not stated"
 
 
 class LmEvalImporter(Importer):
@@ -54,13 +54,16 @@ class LmEvalImporter(Importer):
         results = value.get("results")
         if not isinstance(results, dict) or not ({"versions", "config", "tasks"} & set(value)):
             return False
+        if any("|" in task for task in results):  # lighteval's, as of the Open LLM Leaderboard
+            return False
         return any(isinstance(row, dict) and _numbers(row) for row in results.values())
 
     def read(self, path: Path) -> list[Imported]:
         """The one result of the file."""
         value = reading.mapping(path)
         results, old = _normalised(value), _is_old(value)
-        scores, left_out = _scores(results, _settings(value, old))
+        items = items_beside(path, results)
+        scores, left_out = _scores(results, _settings(value, old), items.counts)
         if not scores:
             raise RecipeError(f"{path}: no number can be taken from it: {'; '.join(left_out)}")
         model = _model(value, path)
@@ -72,11 +75,15 @@ class LmEvalImporter(Importer):
             "normal for groups",
             "imported": reading.origin(TOOL, path, model),
         }
-        if value.get("chat_template_sha"):
-            provenance["chat_template_sha256"] = value["chat_template_sha"]
+        for key, name in _STATED.items():
+            if value.get(key):
+                provenance[name] = str(value[key])
+        if items.files:
+            provenance["samples"] = dict(items.files)
         if left_out:
             provenance["left_out"] = left_out
-        return [Imported(model, ResultSet(BENCHMARK, "", "", tuple(scores), provenance))]
+        result = ResultSet(BENCHMARK, "", "", tuple(scores), provenance, items.samples)
+        return [Imported(model, result)]
 
 
 PLUGIN = LmEvalImporter
@@ -150,20 +157,20 @@ def _shots_of_tasks(tasks: Any) -> dict[str, int]:
     return found
 
 
-def _scores(results: Mapping[str, Any], common: Mapping[str, Any]) -> tuple[list[Score], list[str]]:
+def _scores(
+    results: Mapping[str, Any], common: Mapping[str, Any], counts: Mapping[str, int]
+) -> tuple[list[Score], list[str]]:
     """Headlines of all tasks first, then the rest; and what was left out, with the reason."""
     by_task: list[list[Score]] = []
     left_out: list[str] = []
     for task in results["results"]:
         measures = measures_of(results, task)
-        n = _items(results, task, measures)
+        n = _items(results, task, measures) or counts.get(task)
         found = []
         for measure in measures:
             name = measure_name(measure, measures)
             if not is_number(results["results"][task][measure.key]):
                 left_out.append(f"{task}, {name}: it is not a finite number")
-            elif n is None:
-                left_out.append(f"{task}, {name}: {_UNKNOWN_N}")
             else:
                 found.append(_score(results, measure, name, n, common))
         by_task.append(found)
@@ -174,64 +181,53 @@ def _scores(results: Mapping[str, Any], common: Mapping[str, Any]) -> tuple[list
 
 
 def _score(
-    results: Mapping[str, Any], measure: Measure, name: str, n: int, common: Mapping[str, Any]
+    results: Mapping[str, Any],
+    measure: Measure,
+    name: str,
+    n: int | None,
+    common: Mapping[str, Any],
 ) -> Score:
     task, value = measure.task, float(results["results"][measure.task][measure.key])
     scale = scale_of(measure.metric, ())
-    interval = _interval(results, measure, value, n)
-    if scale == "percent":
-        interval = interval.scaled(100 if abs(value) <= 1 else 1).clipped(0, 100)
+    factor = 100 if scale == "percent" and abs(value) <= 1 else 1
+    found = _stated(results, measure, value, n).on(scale, factor)
     version = results["versions"].get(task)
-    stated = {
+    facts = {
         "few_shot": few_shot_of(results, task),
         "filter": measure.filter,
         "task_version": None if version is None else str(version),
     }
-    settings = {key: fact for key, fact in stated.items() if fact is not None} | dict(common)
+    settings = {key: fact for key, fact in facts.items() if fact is not None} | dict(common)
     better = higher_is_better(results, measure) and measure.metric not in _LOWER_IS_BETTER
-    return measured(task, name, interval, scale, higher_is_better=better, settings=settings)
+    return found.score(task, name, scale, settings, higher_is_better=better)
 
 
-def _interval(results: Mapping[str, Any], measure: Measure, value: float, n: int) -> Interval:
-    stderr = _stderr(results, measure)
-    if stderr is None:
-        return Interval(value, None, None, None, n)
-    if _right_or_wrong(value, stderr, n):
-        return wilson_interval(round(value * n), n)
+def _stated(results: Mapping[str, Any], measure: Measure, value: float, n: int | None) -> Stated:
     is_group = len(leaves_of(measure.task, results["group_subtasks"])) > 1
-    return stated_interval(value, stderr, n, normal=is_group)
-
-
-def _right_or_wrong(value: float, stderr: float, n: int) -> bool:
-    """Whether value and standard error are those of n items that each count 0 or 1."""
-    if n < 2 or not 0 <= value <= 1 or abs(value * n - round(value * n)) > 1e-6 * n:
-        return False
-    return math.isclose(stderr, math.sqrt(value * (1 - value) / (n - 1)), rel_tol=1e-6)
+    return stated(value, _stderr(results, measure), n, normal=is_group)
 
 
 def _stderr(results: Mapping[str, Any], measure: Measure) -> float | None:
-    stated = results["results"][measure.task].get(f"{measure.metric}_stderr,{measure.filter}")
-    return float(stated) if is_number(stated) else None
+    value = results["results"][measure.task].get(f"{measure.metric}_stderr,{measure.filter}")
+    return float(value) if is_number(value) else None
 
 
 def _items(results: Mapping[str, Any], task: str, measures: list[Measure]) -> int | None:
     """How many items a task has: as stated, or as the standard errors of its metrics tell."""
     sizes = results["n-samples"]
     leaves = leaves_of(task, results["group_subtasks"])
-    stated: list[Any] = [(sizes.get(leaf) or {}).get("effective") for leaf in leaves]
-    if all(isinstance(size, int) and size > 0 for size in stated):
-        return int(sum(stated))
+    effective: list[Any] = [(sizes.get(leaf) or {}).get("effective") for leaf in leaves]
+    if all(isinstance(size, int) and size > 0 for size in effective):
+        return int(sum(effective))
     return next(_told_by_error(results, measures), None)
 
 
 def _told_by_error(results: Mapping[str, Any], measures: list[Measure]) -> Iterator[int]:
     for measure in measures:
         value = results["results"][measure.task][measure.key]
-        stderr = _stderr(results, measure)
-        whole = measure.metric not in _PARTIAL_CREDIT
-        if whole and is_number(value) and 0 < value < 1 and stderr:
-            n = round(value * (1 - value) / stderr**2 + 1)
-            if _right_or_wrong(value, stderr, n):
+        if measure.metric not in _PARTIAL_CREDIT and is_number(value):
+            n = items_told_by(float(value), _stderr(results, measure))
+            if n is not None:
                 yield n
 
 

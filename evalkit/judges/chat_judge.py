@@ -222,6 +222,10 @@ class ChatJudge(Judge):
     def keep_accounts(self, file: Path) -> None:
         self._accounts, self._ledger = file, None
 
+    def payee(self) -> str:
+        """The model and its host; of one that is served here nobody is paid."""
+        return "" if self.options.serve is not None else self._server.payee
+
     def cost_of(self, verdicts: Sequence[Verdict]) -> Cost | None:
         counted = [one for one in verdicts if one.tokens_in or one.tokens_out]
         return self._cost([Usage(one.tokens_in, one.tokens_out) for one in counted])

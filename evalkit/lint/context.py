@@ -8,7 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evalkit.card_reading import Document
+from evalkit.card_reading import Document, Scores, scores
+from evalkit.checkpoint_size import parameters
+from evalkit.errors import EvalkitError
+from evalkit.lint.subject import Subject
+
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -18,12 +23,24 @@ class Context:
     folder: of the card, where it is a repository's own; None for a card by itself.
     config: the model's config.json, from the folder or given; empty where unknown.
     base_cards: cards of its bases that were given, which outweigh what is known of them.
+    model: its id on the Hub, where it was asked for by that; else empty.
     """
 
     card: Document
     folder: Path | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     base_cards: tuple[Document, ...] = ()
+    model: str = ""
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The model that the card is about."""
+        return Subject(self)
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The figures that the card states, and its tables of them."""
+        return scores(self.card)
 
     @cached_property
     def files(self) -> frozenset[str] | None:
@@ -32,3 +49,13 @@ class Context:
             return None
         found = (one for one in self.folder.rglob("*") if one.is_file())
         return frozenset(one.relative_to(self.folder).as_posix() for one in found)
+
+    @cached_property
+    def stored_parameters(self) -> int | None:
+        """Parameters in the folder's safetensors files; None without, or for an adapter's."""
+        if self.folder is None or (self.folder / ADAPTER_CONFIG).is_file():
+            return None
+        try:
+            return parameters(self.folder)
+        except (EvalkitError, OSError, LookupError, TypeError, ValueError):
+            return None  # none, damaged, or in a form that has no single number

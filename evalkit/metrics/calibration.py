@@ -21,29 +21,38 @@ _BLOCK = 2_000_000  # values of a D x M x M table held at once
 _WINNERS = ("model", "baseline", "tie")
 
 
-class AnchorFigures(NamedTuple):
-    """One anchor: win rates in percent, and the new judge's minus the official one's, in points.
+class AnchorRate(NamedTuple):
+    """A rate of one anchor in percent by both judges, and the new one's minus the official one's.
 
-    agreement: part of its instructions on which both judges name the same winner; None where the
-        official one is known by its win rate alone.
+    offset: in points.
     """
 
-    win_rate: Interval
-    official_win_rate: float
+    rate: Interval
+    official: float
     offset: Interval
-    agreement: float | None
 
 
-class Calibration(NamedTuple):
-    """All anchors together; correlations are None of fewer than two, or where one never varies.
+class Rates(NamedTuple):
+    """One rate of all anchors; correlations are None of fewer than two, or where one never varies.
 
-    agreement, kappa: over all instructions of all anchors that both judges decided.
+    offset: the mean of the anchors' offsets.
     """
 
-    anchors: tuple[AnchorFigures, ...]
+    anchors: tuple[AnchorRate, ...]
     spearman: Interval | None
     kendall: Interval | None
     offset: Interval
+
+
+class Calibration(NamedTuple):
+    """Win rates of all anchors, and on how many instructions both judges name the same winner.
+
+    agreements: of each anchor, a part of 1; None where the official judge is known by a figure.
+    agreement, kappa: over all instructions of all anchors that both judges decided.
+    """
+
+    win_rates: Rates
+    agreements: tuple[float | None, ...]
     agreement: Interval | None
     kappa: Interval | None
 
@@ -77,19 +86,31 @@ def calibration(
     official_DM = _official_rates(weights_DN, official_MN, official_rates)
     winners = (_winners(new_MN), _winners(official_MN))
     return Calibration(
+        win_rates=compare_rates(new_DM, official_DM, (~np.isnan(new_MN)).sum(axis=1).tolist()),
+        agreements=tuple(_same(winners[0][m], winners[1][m]) for m in range(count)),
+        **_agreement(weights_DN, *winners),
+    )
+
+
+def compare_rates(new_DM: Floats, official_DM: Floats, n_M: Sequence[int]) -> Rates:
+    """How rates by a new judge lie to official ones, in percent.
+
+    new_DM, official_DM: the first row holds the figures, the others their paired bootstrap; an
+        official figure that is known alone is the same in all.
+    n_M: the instructions that the new judge decided.
+    """
+    return Rates(
         anchors=tuple(
-            AnchorFigures(
-                _interval(new_DM[:, m], int((~np.isnan(new_MN[m])).sum())).clipped(0, 100),
+            AnchorRate(
+                _interval(new_DM[:, m], n).clipped(0, 100),
                 float(official_DM[0, m]),
-                _interval(new_DM[:, m] - official_DM[:, m], items),
-                _same(winners[0][m], winners[1][m]),
+                _interval(new_DM[:, m] - official_DM[:, m], n),
             )
-            for m in range(count)
+            for m, n in enumerate(n_M)
         ),
         spearman=_correlation(new_DM, official_DM, "spearman"),
         kendall=_correlation(new_DM, official_DM, "kendall"),
-        offset=_interval((new_DM - official_DM).mean(axis=1), count),
-        **_agreement(weights_DN, *winners),
+        offset=_interval((new_DM - official_DM).mean(axis=1), len(n_M)),
     )
 
 

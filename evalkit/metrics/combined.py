@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+from evalkit.errors import ScoreError
 from evalkit.records import Score
 
 Z95 = 1.959963984540054
@@ -41,9 +42,12 @@ def combined(
 
     errors: nested: every task's items are among the next one's, and answered alike wherever they
         stand; same items: of several metrics of the same items, the largest error is a bound.
+
+    Raises:
+        ScoreError: items weigh or nest, and of some task their number is not known.
     """
     values = [Value(s.value, s.stderr).normalised(g) for s, g in zip(scores, guessing, strict=True)]
-    sizes = [score.n if weights == "items" else 1 for score in scores]
+    sizes = [size_of(score) if weights == "items" else 1 for score in scores]
     value = sum(v.value * n for v, n in zip(values, sizes, strict=True)) / sum(sizes)
     known = [v.stderr for v in values if v.stderr is not None]
     if errors == "same items":
@@ -61,9 +65,20 @@ def _nested(scores: Sequence[Score], errors: Sequence[float]) -> float:
 
     An item of the smallest task counts in all of them: its one answer weighs as often.
     """
-    sizes = [score.n for score in scores]
+    sizes = [size_of(score) for score in scores]
     total = sum(sizes)
     variance = sum(e * e * n * n for e, n in zip(errors, sizes, strict=True)) / total  # of an item
     own = [sizes[0], *(larger - smaller for smaller, larger in pairwise(sizes))]
     weights = range(len(sizes), 0, -1)
     return math.sqrt(variance * sum(n * w * w for n, w in zip(own, weights, strict=True))) / total
+
+
+def size_of(score: Score) -> int:
+    """How many items a score is of.
+
+    Raises:
+        ScoreError: nobody says.
+    """
+    if score.n is None:
+        raise ScoreError(f"nothing says how many items {score.metric} of {score.task} is of")
+    return score.n

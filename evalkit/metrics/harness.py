@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from evalkit.records import Scale
 
@@ -74,7 +74,7 @@ def few_shot_of(results: Mapping[str, Any], task: str) -> int | None:
     return shots.pop() if len(shots) == 1 else None
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value of the harness is a finite number."""
     return is_scalar(value) and math.isfinite(float(value))
 

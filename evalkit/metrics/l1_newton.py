@@ -14,6 +14,7 @@ _STEPS = 100
 _HALVINGS = 30
 _SWEEPS = 60
 _SETTLED = 1e-10  # no weight moves by more in the last step
+_RIDGE = 1e-12  # of the curvature, added to its diagonal: then no system is singular
 
 Floats = NDArray[np.float64]
 
@@ -56,14 +57,11 @@ def l1_step(weights_DK: Floats, slope_DK: Floats, curve_DKK: Floats) -> Floats:
 
     Where no weight changes its sign, that is one linear system; else sweeps over the weights.
     """
+    # Equal lengths are a feature of zeros, and features may be multiples of one another.
+    largest_D = np.maximum(1, np.trace(curve_DKK, axis1=1, axis2=2))
+    curve_DKK = curve_DKK + _RIDGE * largest_D[:, None, None] * np.eye(curve_DKK.shape[1])
     sign_DK = np.sign(weights_DK)
-    against_DK1 = -(slope_DK + sign_DK)[..., None]
-    try:
-        step_DK = np.linalg.solve(curve_DKK, against_DK1)[..., 0]
-    except (
-        np.linalg.LinAlgError
-    ):  # features that are multiples of one another, as equal lengths are
-        step_DK = (np.linalg.pinv(curve_DKK, hermitian=True) @ against_DK1)[..., 0]
+    step_DK = np.linalg.solve(curve_DKK, -(slope_DK + sign_DK)[..., None])[..., 0]
     turned_D = ((weights_DK + step_DK) * sign_DK <= 0).any(axis=1)
     if turned_D.any():
         step_DK[turned_D] = _swept(weights_DK[turned_D], slope_DK[turned_D], curve_DKK[turned_D])
@@ -92,7 +90,7 @@ def _newton_step(
     error_DN, curve_DN = scaled_DN * (p_DN - won_N), scaled_DN * p_DN * (1 - p_DN)
     slope_DK = np.stack([(error_DN * one).sum(axis=1) for one in spread], axis=1)
     rows = [[(curve_DN * one * other).sum(axis=1) for other in spread] for one in spread]
-    curve_DKK = np.moveaxis(np.array(rows), 2, 0) + 1e-12 * np.eye(len(spread))
+    curve_DKK = np.moveaxis(np.array(rows), 2, 0)
     return l1_step(weights_DK, slope_DK, curve_DKK)
 
 

@@ -15,7 +15,8 @@ from evalkit.errors import ScoreError
 from evalkit.metrics import length_controlled_glm as glm
 from evalkit.metrics.alpaca_eval_data import Auxiliary
 from evalkit.metrics.l1_newton import fit_l1, sigmoid
-from evalkit.metrics.length_controlled_bootstrap import DRAWS, Entrant, redrawn_win_rates
+from evalkit.metrics.length_controlled_bootstrap import DRAWS as DRAWS
+from evalkit.metrics.length_controlled_bootstrap import Entrant, redrawn_win_rates
 from evalkit.metrics.win_rate import DRAW, is_missing, preferred
 from evalkit.stats import Interval
 
@@ -133,16 +134,41 @@ def length_controlled_difference(
     Raises:
         ScoreError: see `length_controlled_winrate`; or the two share no instruction.
     """
-    names_a, names_b = _names(a), _names(b)
-    shared = len(set(names_a) & set(names_b))
+    shared = len(set(_names(a)) & set(_names(b)))
     if not shared:
         raise ScoreError(
             "the two models were judged on no common instruction",
             "instructions are told apart by their text, or by instruction_id: give both alike",
         )
-    place = {name: index for index, name in enumerate(dict.fromkeys([*names_a, *names_b]))}
+    (value_a, value_b), (rates_a, rates_b) = redrawn([a, b], auxiliary, seed, C=C, draws=draws)
+    return _interval(float(value_b - value_a), rates_b - rates_a, shared)
+
+
+class Redrawn(NamedTuple):
+    """Published length-controlled win rates of M models in percent, and in each draw (M, D)."""
+
+    rates_M: Floats
+    drawn_MD: Floats
+
+
+def redrawn(
+    models: Sequence[Judged],
+    auxiliary: Auxiliary,
+    seed: int,
+    *,
+    C: float | None = None,
+    draws: int = DRAWS,
+) -> Redrawn:
+    """Several models' win rates with one bootstrap, all refitted to the same draws.
+
+    Raises:
+        ScoreError: see `length_controlled_winrate`; or one is the baseline.
+    """
+    names = [_names(judged) for judged in models]
+    every = dict.fromkeys(name for own in names for name in own)
+    place = {name: index for index, name in enumerate(every)}
     values, entrants = [], []
-    for judged, names in ((a, names_a), (b, names_b)):
+    for judged, own in zip(models, names, strict=True):
         outcomes = _outcomes(judged, auxiliary)
         if _is_itself(outcomes):
             raise ScoreError(
@@ -151,10 +177,9 @@ def length_controlled_difference(
             )
         found = glm.fit(outcomes, auxiliary.gamed, C)
         values.append(100 * glm.probabilities(outcomes.difficulty_N, found.weights).mean())
-        positions_N = np.array([place[name] for name in names])
-        entrants.append(Entrant(outcomes, found.C, positions_N))
-    rates_a, rates_b = redrawn_win_rates(entrants, auxiliary.gamed, seed, draws=draws)
-    return _interval(float(values[1] - values[0]), rates_b - rates_a, shared)
+        entrants.append(Entrant(outcomes, found.C, np.array([place[name] for name in own])))
+    drawn_MD = redrawn_win_rates(entrants, auxiliary.gamed, seed, draws=draws)
+    return Redrawn(np.array(values), drawn_MD)
 
 
 def length_controlled_minimal(
@@ -178,27 +203,62 @@ def length_controlled_minimal(
     Raises:
         ScoreError: fewer judged items than two for each fold.
     """
-    judged_N = np.array([not is_missing(value) for value in preferences])
-    if judged_N.sum() < 2 * glm.FOLDS:
-        raise ScoreError(f"a length-controlled win rate needs {2 * glm.FOLDS} judged items")
-    won_N = np.where(judged_N, _won(preferences), 0.5)
-    delta_N = np.asarray(baseline_lengths, float) - np.asarray(lengths, float)
-    rows_1N = np.ones((1, len(won_N)))
-    gap_1N = _gaps(delta_N, rows_1N)
-    strength = _choose_strength(gap_1N[0][judged_N], won_N[judged_N])
-    fit_K = _fit_minimal(gap_1N, won_N, rows_1N * judged_N, strength)[0]
-    generator = np.random.default_rng(seed)
-    n = len(won_N)
-    rows_DN = generator.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
-    redrawn_DK = _fit_minimal(_gaps(delta_N, rows_DN), won_N, rows_DN * judged_N, strength)
+    fit = _MinimalFit(Judged(preferences, lengths, baseline_lengths))
+    fit_K = fit.weights(np.ones((1, len(preferences))))[0]
+    redrawn_DK = fit.weights(_drawn_rows(len(preferences), seed, draws))
     value = float(100 * sigmoid(fit_K[1]))
     return LengthControlled(
         "length_controlled_minimal",
-        _interval(value, 100 * sigmoid(redrawn_DK[:, 1]), int(judged_N.sum())),
+        _interval(value, 100 * sigmoid(redrawn_DK[:, 1]), int(fit.judged_N.sum())),
         float(fit_K[0]),
         float(fit_K[1]),
-        strength,
+        fit.strength,
     )
+
+
+def length_controlled_minimal_difference(
+    a: Judged, b: Judged, seed: int, *, draws: int = MINIMAL_DRAWS
+) -> Interval:
+    """How far `b`'s `length_controlled_minimal` lies above `a`'s, in points, on the same draws.
+
+    Raises:
+        ScoreError: see `length_controlled_minimal`; or the two are not of the same instructions.
+    """
+    if list(_names(a)) != list(_names(b)):
+        raise ScoreError("the two models were judged on different instructions")
+    fits = [_MinimalFit(judged) for judged in (a, b)]
+    count = len(a.preferences)
+    rows_DN = np.vstack([np.ones((1, count)), _drawn_rows(count, seed, draws)])
+    rates_a, rates_b = (100 * sigmoid(fit.weights(rows_DN)[:, 1]) for fit in fits)
+    gain_D = rates_b - rates_a
+    shared = int((fits[0].judged_N & fits[1].judged_N).sum())
+    return _interval(float(gain_D[0]), gain_D[1:], shared)
+
+
+class _MinimalFit:
+    """A model's minimal form, its strength chosen, to be fitted to any counts of its rows."""
+
+    def __init__(self, judged: Judged) -> None:
+        self.judged_N = np.array([not is_missing(value) for value in judged.preferences])
+        if self.judged_N.sum() < 2 * glm.FOLDS:
+            raise ScoreError(f"a length-controlled win rate needs {2 * glm.FOLDS} judged items")
+        self.won_N = np.where(self.judged_N, _won(judged.preferences), 0.5)
+        self.delta_N = np.asarray(judged.baseline_lengths, float) - np.asarray(
+            judged.lengths, float
+        )
+        gap_N = _gaps(self.delta_N, np.ones((1, len(self.won_N))))[0]
+        self.strength = _choose_strength(gap_N[self.judged_N], self.won_N[self.judged_N])
+
+    def weights(self, rows_DN: Floats) -> Floats:
+        """Weights of the length difference and of the constant (D, 2)."""
+        gap_DN = _gaps(self.delta_N, rows_DN)
+        return _fit_minimal(gap_DN, self.won_N, rows_DN * self.judged_N, self.strength)
+
+
+def _drawn_rows(count: int, seed: int, draws: int) -> Floats:
+    """How often each of `count` rows is drawn (D, N)."""
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
 
 
 def _outcomes(judged: Judged, auxiliary: Auxiliary) -> glm.Outcomes:

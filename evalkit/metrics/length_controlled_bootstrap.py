@@ -143,7 +143,7 @@ class _Refit:
         curve_DKK[:, 0, 0] = np.einsum("dn,dn->d", tilted_DN, gap_DN)
         self.table.add(weights_DK[:, :2], slope_DK, curve_DKK)
         curve_DKK[:, [1, 2, 2], [0, 0, 1]] = curve_DKK[:, [0, 0, 1], [1, 2, 2]]
-        return self.C * slope_DK, self.C * curve_DKK + 1e-12 * np.eye(3)
+        return self.C * slope_DK, self.C * curve_DKK
 
     def _exactly(self, gap_DN: Floats, counts_DN: Floats) -> Floats:
         """Weights (D, K) from all rows, with every step checked."""

@@ -16,7 +16,10 @@ _WORTH: Mapping[str, float] = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 
 
 class Match(NamedTuple):
-    """Two games about one turn (from 1), model_1 shown first in the first; None: it failed."""
+    """Two games about one turn (from 1), model_1 shown first in the first; None: it failed.
+
+    by: the model that judged each, by its server's own account; empty where that is not known.
+    """
 
     question_id: str
     category: str
@@ -26,6 +29,7 @@ class Match(NamedTuple):
     first_game: Winner | None
     second_game: Winner | None
     judgments: tuple[str, str] = ("", "")
+    by: tuple[str, str] = ("", "")
 
     @property
     def outcome(self) -> Winner | None:

@@ -12,13 +12,17 @@ _MARKED = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
 
 
 class Rating(NamedTuple):
-    """The judge's rating (1 to 10) of one answer; None where it failed. turn counts from 1."""
+    """The judge's rating (1 to 10) of one answer; None where it failed. turn counts from 1.
+
+    by: the model that judged, by its server's own account; empty where that is not known.
+    """
 
     question_id: str
     category: str
     turn: int
     score: float | None
     judgment: str = ""
+    by: str = ""
 
 
 def parse_rating(judgment: str) -> float | None:

@@ -17,7 +17,7 @@ from evalkit.importers.reading import stem
 
 OUTPUTS, ANNOTATIONS = "model_outputs.json", "annotations.json"
 _OUTPUTS_HINT = "give folders such as alpaca_eval's results/MODEL, which hold a model_outputs.json"
-_RATE = "win_rate"
+_RATE, _LENGTH_CONTROLLED = "win_rate", "length_controlled_winrate"
 
 
 class Anchor(NamedTuple):
@@ -32,11 +32,13 @@ class Official(NamedTuple):
     """What is known of the official judge.
 
     preferences: from 1 (baseline) to 2 (model), by model and instruction.
-    win_rates: in percent, as published. annotator: its name, empty where no file gives one.
+    win_rates, length_controlled: in percent, as published. annotator: its name, empty where no
+        file gives one.
     """
 
     preferences: Mapping[str, Mapping[str, float | None]]
     win_rates: Mapping[str, float]
+    length_controlled: Mapping[str, float]
     annotator: str
 
 
@@ -73,11 +75,13 @@ def read_official(
     names = {anchor.name for anchor in anchors}
     preferences: dict[str, Mapping[str, float | None]] = {}
     win_rates: dict[str, float] = {}
+    length_controlled: dict[str, float] = {}
     annotators: set[str] = set()
     own = [file for one in anchors for file in sorted(one.folder.glob(f"*/{ANNOTATIONS}"))]
     for file in [*(one for path in paths for one in _files(path)), *([] if paths else own)]:
         if file.suffix == ".csv":
-            win_rates |= _leaderboard(file, names)
+            win_rates |= _leaderboard(file, names, _RATE)
+            length_controlled |= _leaderboard(file, names, _LENGTH_CONTROLLED)
             continue
         for name, annotator, found in _judged(file, instructions):
             if name not in names or not any(value is not None for value in found.values()):
@@ -101,7 +105,7 @@ def read_official(
             f"the official judgements are of several annotators: {', '.join(sorted(annotators))}",
             "name those of one with --official",
         )
-    return Official(preferences, win_rates, next(iter(annotators), ""))
+    return Official(preferences, win_rates, length_controlled, next(iter(annotators), ""))
 
 
 def _outputs_below(path: Path) -> list[Path]:
@@ -167,8 +171,8 @@ def _instruction(row: Mapping[str, Any], instructions: Sequence[str], where: str
     return instructions[index]
 
 
-def _leaderboard(file: Path, names: set[str]) -> dict[str, float]:
-    """Win rates of the anchors in alpaca_eval's leaderboard: models stand in its first column."""
+def _leaderboard(file: Path, names: set[str], column: str) -> dict[str, float]:
+    """Rates of the anchors in alpaca_eval's leaderboard: models stand in its first column."""
     found: dict[str, float] = {}
     try:
         with file.open(encoding="utf-8", newline="") as stream:
@@ -177,8 +181,8 @@ def _leaderboard(file: Path, names: set[str]) -> dict[str, float]:
             if _RATE not in (rows.fieldnames or []):
                 raise RecipeError(f"{file} has no column '{_RATE}'", "give alpaca_eval's own CSV")
             for row in rows:
-                if row[first] in names and row[_RATE]:
-                    found[row[first]] = float(row[_RATE])
+                if row[first] in names and row.get(column):
+                    found[row[first]] = float(row[column])
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise RecipeError(f"cannot read {file}: {error}", "give alpaca_eval's own CSV") from error
     return found

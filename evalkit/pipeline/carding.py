@@ -8,25 +8,37 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import __version__, resources
-from evalkit.cards import build_card, build_figures, can_draw
+from evalkit.cards import (
+    CARD_FILE,
+    Book,
+    build_family_page,
+    build_files,
+    can_draw,
+    is_sealed,
+    licence_faults,
+    rebuilt,
+    records_of,
+)
 from evalkit.durable import write_text
 from evalkit.errors import Problem
 from evalkit.family import Family
 from evalkit.fingerprint import fingerprint
 from evalkit.loading import file_digest
-from evalkit.pipeline import comparison, contamination, gating, head_to_head, lineage
-from evalkit.pipeline.family import gather
+from evalkit.pipeline import comparison, contamination, gating, head_to_head, lineage, recovery
+from evalkit.pipeline.family import gather, title
 from evalkit.pipeline.layout import checkpoint_names, step_of
 from evalkit.pipeline.step import Step, StepContext
 from evalkit.recipe import Recipe, as_data
 from evalkit.records import to_json
-from evalkit.rundir import LINEAGE, read_made
+from evalkit.rundir import LINEAGE, RunDir, read_made
+from evalkit.score_records import write_store
 from evalkit.tables import export_leaderboard
 
 NAME = "cards"
 FAMILY = "family.json"
+FAMILY_PAGE = "FAMILY.md"
 LEADERBOARD = "leaderboard"
-CARD_FILE = "README.md"
+REPLACED_CARDS = "replaced-cards"  # beside the steps: a card may hold what only a person knows
 
 
 def step(recipe: Recipe) -> Step:
@@ -46,6 +58,7 @@ def step(recipe: Recipe) -> Step:
             *((contamination.NAME,) if recipe.evaluation.contamination else ()),
             *(step_of(recipe, name) for name in checkpoint_names(recipe)),
             *gating.step_names(recipe),
+            *recovery.step_names(recipe),
             *head_to_head.every_step_name(recipe),
         ),
         work=_write,
@@ -61,37 +74,86 @@ def check(recipe: Recipe) -> Iterator[Problem]:
             "there is no card to write: this model is somebody else's, and nothing is made of it",
             "add a stage or a variant (--scheme); for your own model give its folder",
         )
+    names = [title(recipe, name) for name in checkpoint_names(recipe)]
+    yield from licence_faults(recipe.card.license, recipe.base.model, names)
 
 
 def _write(context: StepContext) -> Mapping[str, Any]:
     family = gather(context)
     text = json.dumps(to_json(family), indent=1, sort_keys=True, ensure_ascii=False)
     (context.folder / FAMILY).write_text(text + "\n", encoding="utf-8")
-    cards, figures = {}, {}
+    cards, beside, cited = {}, {}, {}
+    records = tuple(records_of(family))
     origins = lineage.manifest(context.recipe, context.run)
     written = [member for member in family.members if member.is_ours]
     for done, member in enumerate(written):
         context.progress(done, len(written))
-        folder = context.folder / member.title
-        folder.mkdir(exist_ok=True)
-        file = folder / CARD_FILE
-        file.write_text(build_card(family, member, pictured=can_draw()), encoding="utf-8")
-        cards[member.checkpoint.name] = file_digest(file)
-        for name, content in (build_figures(family, member) if can_draw() else {}).items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content)
-            figures[f"{member.checkpoint.name}/{name}"] = file_digest(folder / name)
+        name, folder = member.checkpoint.name, context.folder / member.title
+        book = Book(records)
+        before = _before(context.run, name, member.title)
+        overwrite = context.options.replace
+        files = build_files(family, member, book=book, before=before, overwrite=overwrite)
+        for path, content in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+            beside[f"{name}/{path}"] = file_digest(folder / path)
+        write_store(folder, book.records, book.citations)
+        cards[name] = beside.pop(f"{name}/{CARD_FILE}")
+        cited[name] = fingerprint(book.citations)
         line = lineage.of_line(origins, member.checkpoint.name)
         write_text(folder / LINEAGE, lineage.as_text(line))
+    page = context.folder / FAMILY_PAGE
+    page.write_text(_family_page(context, family), encoding="utf-8")
     tables = export_leaderboard([family], context.folder / LEADERBOARD)
     written_files = {
         "family": file_digest(context.folder / FAMILY),
+        "page": file_digest(page),
         "cards": cards,
-        "figures": figures,
+        "records": cited,
+        "beside": beside,
         "lineage": fingerprint(origins),
         "tables": {file.name: file_digest(file) for file in tables},
     }
     return {"digest": fingerprint(written_files), **written_files}
+
+
+def _family_page(context: StepContext, family: Family) -> str:
+    """The page of the whole family, with what a person wrote into the one before."""
+    text, before = build_family_page(family), context.run.folder(NAME) / FAMILY_PAGE
+    if not before.is_file():
+        before = _kept(context.run, before.stem)
+    if not before.is_file():
+        return text
+    return rebuilt(text, before.read_text("utf-8"), context.options.replace)
+
+
+def keep_cards(run: RunDir) -> None:
+    """Copies the cards of a run aside, before their step is forgotten.
+
+    What a person wrote into them goes over into those that replace them.
+    """
+    folder = run.folder(NAME)
+    found = {card.parent.name: card for card in sorted(folder.glob(f"*/{CARD_FILE}"))}
+    found |= {page.stem: page for page in folder.glob(FAMILY_PAGE)}
+    for name, card in found.items():
+        write_text(_kept(run, name), card.read_text("utf-8"))
+
+
+def _kept(run: RunDir, title: str) -> Path:
+    return run.path / REPLACED_CARDS / f"{title}.md"
+
+
+def _before(run: RunDir, name: str, title: str) -> str | None:
+    """The card that is to be replaced; None where there is none, or nobody touched it."""
+    card = run.folder(NAME) / title / CARD_FILE
+    file = card if card.is_file() else _kept(run, title)
+    if not file.is_file():
+        return None
+    text = file.read_text("utf-8")
+    receipt = run.receipt(NAME)
+    written = receipt.result.get("cards", {}).get(name) if receipt else None
+    untouched = file_digest(file) == written
+    return text if is_sealed(text) or not untouched else None
 
 
 def read_family(folder: Path) -> Family:

@@ -8,8 +8,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from evalkit.console import say
+from evalkit.errors import ScoreError
 from evalkit.loading import file_digest
-from evalkit.pipeline import evaluation
+from evalkit.pipeline import evaluation, plugins
 from evalkit.pipeline.layout import (
     BASE,
     checkpoint_names,
@@ -19,6 +21,7 @@ from evalkit.pipeline.layout import (
 from evalkit.pipeline.step import Step, StepContext
 from evalkit.recipe import Recipe
 from evalkit.records import Comparison, ResultSet, to_json
+from evalkit.roles import PluginRef
 from evalkit.rundir import read_made_list
 from evalkit.stats import comparable, compare
 
@@ -65,6 +68,7 @@ def _compare(context: StepContext) -> Mapping[str, Any]:
                 for name in (older, newer)
             )
             found += _of_results(a, b, recipe.seed)
+            found += _fitted(ref, a, b, recipe.seed)
     file = context.folder / COMPARISONS
     file.write_text(json.dumps(to_json(found), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return {"digest": file_digest(file)}
@@ -74,6 +78,15 @@ def _of_results(a: ResultSet, b: ResultSet, seed: int) -> Iterator[Comparison]:
     """One comparison per task that has samples, of its headline metric."""
     for task, metric in comparable(a, b):
         yield compare(a, b, task, metric, seed)
+
+
+def _fitted(ref: PluginRef, a: ResultSet, b: ResultSet, seed: int) -> list[Comparison]:
+    """Those of the benchmark's fitted scores, where it can tell them; the others stand alone."""
+    try:
+        return list(plugins.make("benchmarks", ref).fitted_differences(a, b, seed))
+    except ScoreError as error:
+        say(f"not compared: fitted scores of {b.checkpoint} and {a.checkpoint}: {error.message}")
+        return []
 
 
 def read_comparisons(folder: Path) -> list[Comparison]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.errors import RecipeError, ScoreError, did_you_mean
-from evalkit.pipeline import evaluation
+from evalkit.pipeline import evaluation, plugins
 from evalkit.pipeline.composing import Model, ModelFlags, compose, is_recipe, read_model
 from evalkit.pipeline.layout import BASE, checkpoint_names, final_checkpoint
 from evalkit.pipeline.run import RUNS, Orders, Ready, perform, prepare
@@ -185,11 +185,15 @@ def _measured_like(document: Document, run: RunDir) -> None:
 
 def _compared(entrants: list[Entrant]) -> Outcome:
     first = entrants[0]
-    seed = _recipe(first.run).seed
+    recipe = _recipe(first.run)
+    seed = recipe.seed
     found = [
         one
         for other in entrants[1:]
-        for one in _pair(_results(first), _results(other), first.label, other.label, seed)
+        for one in (
+            *_pair(_results(first), _results(other), first.label, other.label, seed),
+            *_fitted(_results(first), _results(other), recipe),
+        )
     ]
     measured = [one for one in found if isinstance(one, Measured)]
     refused = [one for one in found if isinstance(one, Refused)]
@@ -252,6 +256,26 @@ def _pair(
                 yield Refused(a, b, benchmark, error.message)
                 continue
             yield Measured(found, one.score(task, metric), other.score(task, metric))
+
+
+def _fitted(
+    first: dict[str, ResultSet], second: dict[str, ResultSet], recipe: Recipe
+) -> Iterator[Measured | Refused]:
+    """Scores that a benchmark fits to all items together, which it compares itself."""
+    for ref in recipe.evaluation.benchmarks:
+        if ref.key not in first or ref.key not in second:
+            continue
+        one, other = first[ref.key], second[ref.key]
+        try:
+            found = list(
+                plugins.make("benchmarks", ref).fitted_differences(one, other, recipe.seed)
+            )
+        except ScoreError as error:
+            yield Refused(one.checkpoint, other.checkpoint, ref.key, error.message)
+            continue
+        for comparison in found:
+            pair = (comparison.task, comparison.metric)
+            yield Measured(comparison, one.score(*pair), other.score(*pair))
 
 
 def _tasks_apart(one: ResultSet, other: ResultSet) -> list[str]:

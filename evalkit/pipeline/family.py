@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import registry
+from evalkit.baselines import rows_of
 from evalkit.cards import drawn_points
+from evalkit.checkpoint_size import checkpoint_bytes, linear_bytes, parameters
 from evalkit.family import (
     Family,
     GateFacts,
@@ -38,7 +40,6 @@ from evalkit.pipeline.layout import (
 from evalkit.pipeline.responses import step_name as responses_step
 from evalkit.pipeline.step import StepContext
 from evalkit.pipeline.versions import merged
-from evalkit.quantize.size import checkpoint_bytes, linear_bytes, parameters
 from evalkit.recipe import Recipe, as_data
 from evalkit.records import Checkpoint, ResultSet
 from evalkit.roles import PluginRef
@@ -59,6 +60,7 @@ def gather(context: StepContext) -> Family:
         base_source=context.result(BASE).get("source"),
         versions=_versions(context),
         published=recipe.publish is not None,
+        baselines=rows_of(recipe.evaluation.baselines),
     )
 
 

@@ -146,7 +146,7 @@ def _answered_before(recipe: Recipe, slot: IterationSlot) -> str | None:
 
 def _answer(context: StepContext, slot: IterationSlot) -> Mapping[str, Any]:
     recipe, stage = context.recipe, stage_of(context.recipe, slot)
-    prompts = _prompts(recipe, slot)
+    prompts = prompts_of(recipe, slot)
     own = tokenizer(checkpoint_of(context, slot.name))
     requests = [
         GenerationRequest(
@@ -170,7 +170,7 @@ def _answer(context: StepContext, slot: IterationSlot) -> Mapping[str, Any]:
     }
 
 
-def _prompts(recipe: Recipe, slot: IterationSlot) -> list[Prompt]:
+def prompts_of(recipe: Recipe, slot: IterationSlot) -> list[Prompt]:
     """The last ones of the source, which iterations that take a part each come to last."""
     count = stage_of(recipe, slot).head_to_head.prompts
     prompts: list[Prompt] = plugins.make("sources", _source(recipe, slot)).prompts()

@@ -45,6 +45,9 @@ class JudgeAround(Judge):
     def keep_accounts(self, file: Path) -> None:
         self.judge.keep_accounts(file)
 
+    def payee(self) -> str:
+        return self.judge.payee()
+
     def estimate(
         self, requests: Sequence[PairRequest] | Sequence[RatingRequest] | Sequence[GameRequest]
     ) -> Cost | None:

@@ -22,14 +22,17 @@ from evalkit import __version__
 from evalkit.benchmarks.alpaca_eval_files import Judged, Side, write_files
 from evalkit.benchmarks.alpaca_eval_judging import Preference, judged, shows_model_first
 from evalkit.benchmarks.alpaca_eval_official import annotator_label
+from evalkit.benchmarks.provenance import signature
 from evalkit.console import no_progress, progress_line
 from evalkit.durable import write_text
-from evalkit.errors import RecipeError
+from evalkit.errors import PrerequisiteError, RecipeError
 from evalkit.fingerprint import fingerprint
 from evalkit.journal import Journal
-from evalkit.metrics.calibration import Calibration, calibration
+from evalkit.metrics import alpaca_eval_data
+from evalkit.metrics.alpaca_eval_data import Auxiliary
+from evalkit.metrics.calibration import AnchorRate, Calibration, Rates, calibration
 from evalkit.metrics.win_rate import is_missing, preferred
-from evalkit.pipeline import checkpoints, judge_serving, plugins
+from evalkit.pipeline import anchor_lengths, checkpoints, judge_serving, plugins
 from evalkit.pipeline.anchors import Anchor, Official, read_anchors, read_official
 from evalkit.pipeline.judge_around import JudgeAround
 from evalkit.pipeline.judge_audit import Judgement, WitnessedJudge, of_verdicts
@@ -49,7 +52,8 @@ class CalibrationOptions(NamedTuple):
 
     anchors: result folders. baseline: the model_outputs.json of the other side, or its folder.
     official: files and folders of the official judge; none takes what lies below the anchors.
-    limit: only so many instructions, drawn from the seed; None takes all.
+    auxiliary: a folder with the data of the length control; None takes the Hub's file where it is
+        prefetched. limit: only so many instructions, drawn from the seed; None takes all.
     order_seed: draws which output is shown first; 0 draws as alpaca_eval does.
     """
 
@@ -57,6 +61,7 @@ class CalibrationOptions(NamedTuple):
     baseline: Path
     judge: PluginRef
     official: Sequence[Path] = ()
+    auxiliary: Path | None = None
     limit: int | None = None
     seed: int = 0
     order_seed: int = 0
@@ -67,6 +72,7 @@ class Ready:
     """Everything read and checked; nothing was asked yet.
 
     texts: the instructions that are asked, in the baseline's order.
+    auxiliary: of the length control, None where this machine has none.
     """
 
     options: CalibrationOptions
@@ -74,6 +80,7 @@ class Ready:
     baseline: Anchor
     official: Official
     texts: list[str]
+    auxiliary: Auxiliary | None
 
 
 def prepare(options: CalibrationOptions) -> Ready:
@@ -97,7 +104,7 @@ def prepare(options: CalibrationOptions) -> Ready:
                 "baseline and anchors must be of one instruction set",
             )
     _check_judge(options.judge, [_prompt(text) for text in texts])
-    return Ready(options, anchors, baseline, official, texts)
+    return Ready(options, anchors, baseline, official, texts, _auxiliary(options.auxiliary))
 
 
 def estimate(ready: Ready, folder: Path) -> dict[str, Any]:
@@ -171,6 +178,13 @@ def _one_baseline(path: Path) -> list[Anchor]:
     return found
 
 
+def _auxiliary(folder: Path | None) -> Auxiliary | None:
+    try:
+        return alpaca_eval_data.read(folder)
+    except PrerequisiteError:
+        return None
+
+
 def _chosen(instructions: list[str], limit: int | None, seed: int) -> list[str]:
     if limit is None or limit >= len(instructions):
         return instructions
@@ -232,6 +246,12 @@ def _figures(
         for row, name in enumerate(names)
     ]
     found = calibration(new_MN, official_MN, stated, ready.options.seed)
+    lengths = anchor_lengths.controlled(
+        ready.anchors,
+        preferences,
+        ready.official,
+        anchor_lengths.Controlled(ready.texts, ready.baseline, ready.auxiliary, ready.options.seed),
+    )
     return {
         "what": "AlpacaEval outputs of anchor models, judged by another judge than the official",
         "evalkit": __version__,
@@ -245,12 +265,32 @@ def _figures(
         "seed": ready.options.seed,
         "intervals": "95 %, paired bootstrap over instructions; which models are anchors is given",
         "anchors": [
-            _anchor_row(ready, name, row, preferences[name], found)
+            {
+                **_anchor_row(ready, name, row, preferences[name], found),
+                **_length_controlled(lengths.of(name)),
+            }
             for row, name in enumerate(names)
         ],
-        **{key: _limits(getattr(found, key)) for key in _TOGETHER},
+        **_together(found.win_rates),
+        "agreement": _limits(found.agreement),
+        "kappa": _limits(found.kappa),
+        "length_controlled": None
+        if lengths.rates is None
+        else {**_together(lengths.rates), "auxiliary_data_sha256": dict(lengths.auxiliary)},
         "verdicts": of_verdicts([one.verdict for one in judgements]),
-        "notes": _notes(ready),
+        "notes": [*_notes(ready), *lengths.notes],
+    }
+
+
+def _together(rates: Rates) -> dict[str, Any]:
+    return {key: _limits(getattr(rates, key)) for key in ("spearman", "kendall", "offset")}
+
+
+def _length_controlled(one: AnchorRate | None) -> dict[str, Any]:
+    return {
+        "length_controlled_winrate": None if one is None else _limits(one.rate),
+        "official_length_controlled_winrate": None if one is None else one.official,
+        "length_controlled_offset": None if one is None else _limits(one.offset),
     }
 
 
@@ -273,9 +313,6 @@ def _notes(ready: Ready) -> list[str]:
     return found
 
 
-_TOGETHER = ("spearman", "kendall", "offset", "agreement", "kappa")
-
-
 def _anchor_row(
     ready: Ready,
     name: str,
@@ -283,14 +320,14 @@ def _anchor_row(
     preferences: Mapping[str, float | None],
     found: Calibration,
 ) -> dict[str, Any]:
-    figures = found.anchors[row]
+    figures = found.win_rates.anchors[row]
     outputs = ready.anchors[row].outputs
     return {
         "name": name,
-        "win_rate": _limits(figures.win_rate),
-        "official_win_rate": figures.official_win_rate,
+        "win_rate": _limits(figures.rate),
+        "official_win_rate": figures.official,
         "offset": _limits(figures.offset),
-        "agreement": figures.agreement,
+        "agreement": found.agreements[row],
         "n": sum(not is_missing(value) for value in preferences.values()),
         "missing": sum(is_missing(value) for value in preferences.values()),
         "avg_length": int(np.mean([len(outputs[text]) for text in preferences])),
@@ -345,6 +382,7 @@ def _write_files(
         preferences=preferences,
         edition="anchors",
         annotator=annotator_label(identity),
+        signature=signature(identity, "pairs"),
     )
     target = folder / anchor.name / found.annotator
     target.mkdir(parents=True, exist_ok=True)

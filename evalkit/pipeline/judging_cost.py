@@ -9,26 +9,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evalkit.chat_client import Spent, read_accounts
+from evalkit.chat_client import Spent, Usage, read_accounts
+from evalkit.chat_client.usage import BYTES_PER_TOKEN
 from evalkit.console import say
 from evalkit.errors import EvalkitError
-from evalkit.pipeline import evaluation, judge_audit, judging, plugins
-from evalkit.pipeline.layout import checkpoint_names, iterations, stage_of
+from evalkit.pipeline import evaluation, head_to_head, judge_audit, judging, plugins
+from evalkit.pipeline.layout import IterationSlot, checkpoint_names, iterations, stage_of
 from evalkit.pipeline.responses import iteration_prompts
 from evalkit.pipeline.step import Plan
 from evalkit.recipe import Recipe
-from evalkit.records import dumps
+from evalkit.records import Prompt, dumps
 from evalkit.roles import Cost, Judge, PairRequest, PluginRef, RatingRequest
 from evalkit.rundir import SPENDING, RunDir
-
-# Of a response that is not there yet: as many bytes as its tokens may have, in English.
-BYTES_PER_TOKEN = 4.8
+from evalkit.stages import Stage
 
 
 class JudgingCost(NamedTuple):
     """What one judge will be asked by all steps that are to do.
 
     budget_usd, budget_tokens: what its options allow for the whole run.
+    spent_usd, spent_tokens: what counts towards these beside `cost`: what the run has spent
+        already, and what it will spend by other judges, at the same model and host.
     """
 
     judge: str
@@ -36,26 +37,61 @@ class JudgingCost(NamedTuple):
     cost: Cost
     budget_usd: float | None
     budget_tokens: int | None
+    spent_usd: float | None = None
+    spent_tokens: int = 0
 
 
-def estimates(plan: Plan, to_do: Sequence[str]) -> list[JudgingCost]:
+class _Asked(NamedTuple):
+    """A judge as a recipe has it, and what steps ask of it."""
+
+    judge: Judge
+    steps: tuple[str, ...]
+    cost: Cost
+
+
+def estimates(
+    plan: Plan, to_do: Sequence[str], spent_by: Mapping[str, Spent] | None = None
+) -> list[JudgingCost]:
     """One per judge, in the order of the steps; of judges that cost nothing, none.
 
     to_do: names of the plan's steps that are not finished.
+    spent_by: what the run has spent so far, by payee.
     """
-    found: dict[str, JudgingCost] = {}
+    found: dict[str, _Asked] = {}
     for step, ref, cost in _costs(plan.recipe, set(to_do) & set(plan.by_name)):
-        options: Any = plugins.make("judges", ref).options
         key = dumps(ref.model_dump())
         before = found.get(key)
-        found[key] = JudgingCost(
-            str(options.model or options.serve),
-            (*(before.steps if before else ()), step),
-            _sum(before.cost, cost) if before else cost,
-            options.budget_usd,
-            options.budget_tokens,
-        )
-    return list(found.values())
+        if before is None:
+            found[key] = _Asked(plugins.make("judges", ref), (step,), cost)
+        else:
+            found[key] = _Asked(before.judge, (*before.steps, step), _sum(before.cost, cost))
+    every = list(found.values())
+    return [_with_budget(one, every, spent_by or {}) for one in every]
+
+
+def _with_budget(
+    one: _Asked, every: Sequence[_Asked], spent_by: Mapping[str, Spent]
+) -> JudgingCost:
+    options: Any = one.judge.options
+    payee, price = one.judge.payee(), options.price_of()
+    before = spent_by.get(payee, Spent())
+    same = [other for other in every if payee and other.judge.payee() == payee]
+    others = [other.cost for other in same if other is not one]
+    usages = [before.usage, before.at_most, *(Usage(c.tokens_in, c.tokens_out) for c in others)]
+    return JudgingCost(
+        str(options.model or options.serve),
+        one.steps,
+        one.cost,
+        options.budget_usd,
+        options.budget_tokens,
+        None if price is None else sum(price.usd(usage) for usage in usages),
+        sum(sum(usage) for usage in usages),
+    )
+
+
+def accounts(run: RunDir) -> dict[str, Spent]:
+    """What a run has spent so far, by model and host."""
+    return read_accounts(Path(run.path / SPENDING))
 
 
 def lines_of(described: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -68,11 +104,25 @@ def lines_of(described: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"judging by {one.judge}: about {cost.requests:,} requests, {cost.tokens_in:,} tokens"
             f" in and at most {cost.tokens_out:,} out, {money}"
         )
-        if one.budget_usd is not None and cost.usd is not None and cost.usd > one.budget_usd:
-            yield f"warning: budget_usd is {one.budget_usd:g}: the run will stop on the way"
-        tokens = cost.tokens_in + cost.tokens_out
+        usd = None if cost.usd is None else cost.usd + (one.spent_usd or 0)
+        if one.budget_usd is not None and usd is not None and usd > one.budget_usd:
+            yield (
+                f"warning: budget_usd is {one.budget_usd:g}"
+                f"{_beside(f'${one.spent_usd or 0:,.2f}', one.spent_tokens)}:"
+                " the run will stop on the way"
+            )
+        tokens = cost.tokens_in + cost.tokens_out + one.spent_tokens
         if one.budget_tokens is not None and tokens > one.budget_tokens:
-            yield f"warning: budget_tokens is {one.budget_tokens:,}: the run will stop on the way"
+            yield (
+                f"warning: budget_tokens is {one.budget_tokens:,}"
+                f"{_beside(f'{one.spent_tokens:,}', one.spent_tokens)}:"
+                " the run will stop on the way"
+            )
+
+
+def _beside(amount: str, tokens: int) -> str:
+    """What else counts towards a budget, where there is anything."""
+    return f", of which {amount} are spent, or due by other judges on this model" if tokens else ""
 
 
 def describe_estimates(costs: Sequence[JudgingCost]) -> list[dict[str, Any]]:
@@ -84,7 +134,7 @@ def describe_estimates(costs: Sequence[JudgingCost]) -> list[dict[str, Any]]:
 
 def spent(run: RunDir) -> dict[str, Any]:
     """What a run has spent so far, by model and host, as JSON values."""
-    return {payee: _spent(one) for payee, one in sorted(_accounts(run).items())}
+    return {payee: _spent(one) for payee, one in sorted(accounts(run).items())}
 
 
 def spent_lines(described: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
@@ -102,14 +152,10 @@ def spent_lines(described: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
         yield text
 
 
-def announce(plan: Plan, to_do: Sequence[str]) -> None:
+def announce(plan: Plan, to_do: Sequence[str], run: RunDir) -> None:
     """Says what judging will cost, before anything is asked."""
-    for line in lines_of(describe_estimates(estimates(plan, to_do))):
+    for line in lines_of(describe_estimates(estimates(plan, to_do, accounts(run)))):
         say(line)
-
-
-def _accounts(run: RunDir) -> dict[str, Spent]:
-    return read_accounts(Path(run.path / SPENDING))
 
 
 def _spent(one: Spent) -> dict[str, Any]:
@@ -143,6 +189,7 @@ def _costs(recipe: Recipe, to_do: set[str]) -> Iterator[tuple[str, PluginRef, Co
             cost = _of_iteration(recipe, slot.stage_index, slot.position)
             if cost is not None and cost.requests:
                 yield name, stage.judge, cost
+        yield from _of_head_to_head(recipe, slot, to_do)
 
 
 def _has_a_price(ref: PluginRef | None) -> bool:
@@ -170,18 +217,39 @@ def _of_iteration(recipe: Recipe, stage_index: int, position: int) -> Cost | Non
     whole = recipe.stages[stage_index]
     stage = whole.of_iteration(position)
     assert stage.judge is not None
-    judge: Judge = plugins.make("judges", stage.judge)
-    if judge.estimate([]) is None:
+    if not _has_a_price(stage.judge):
         return None
-    samples = plugins.make("methods", stage.method).needs().samples
-    text = "x" * round(stage.sampling.max_new_tokens * BYTES_PER_TOKEN)
     try:
         prompts = plugins.make("sources", stage.prompts).prompts()
-        asked = [PairRequest(p, text, text) for p in iteration_prompts(whole, position, prompts)]
-        cost = judge.estimate(asked)
+        asked = _pairs(stage, iteration_prompts(whole, position, prompts))
     except EvalkitError:
         return None
+    samples = plugins.make("methods", stage.method).needs().samples
+    cost = _of_questions(stage.judge, asked)
     return None if cost is None else _times(cost, samples * (samples - 1))
+
+
+def _of_head_to_head(
+    recipe: Recipe, slot: IterationSlot, to_do: set[str]
+) -> Iterator[tuple[str, PluginRef, Cost]]:
+    """Both orders of an iteration's answer and its parent's to every held-out prompt."""
+    rounds, names = head_to_head.rounds(recipe, slot), head_to_head.step_names(recipe, slot)
+    for one, name in zip(rounds, names, strict=True):
+        if name not in to_do or not _has_a_price(one.judge):
+            continue
+        try:
+            asked = _pairs(stage_of(recipe, slot), head_to_head.prompts_of(recipe, slot))
+        except EvalkitError:
+            continue
+        cost = _of_questions(one.judge, asked)
+        if cost is not None and cost.requests:
+            yield name, one.judge, _times(cost, 2)
+
+
+def _pairs(stage: Stage, prompts: Sequence[Prompt]) -> list[PairRequest]:
+    """One for each prompt, of responses that are as long as they may be."""
+    text = "x" * round(stage.sampling.max_new_tokens * BYTES_PER_TOKEN)
+    return [PairRequest(prompt, text, text) for prompt in prompts]
 
 
 def _sum(one: Cost, other: Cost) -> Cost:

@@ -15,6 +15,7 @@ from evalkit.pipeline import (
     head_to_head,
     judging,
     publishing,
+    recovery,
     responses,
     training,
     variants,
@@ -33,7 +34,7 @@ from evalkit.roles import PluginRef
 # What each command asks for; the steps that those need come along.
 _TRAINED: tuple[Kind, ...] = ("base", "train")
 _QUANTIZED: tuple[Kind, ...] = (*_TRAINED, "quantize")
-_MEASURED: tuple[Kind, ...] = (*_QUANTIZED, "evaluate", "contamination", "compare")
+_MEASURED: tuple[Kind, ...] = (*_QUANTIZED, "evaluate", "recovery", "contamination", "compare")
 _PUBLISHED: tuple[Kind, ...] = (*_MEASURED, "card", "publish")
 GOALS: dict[str, tuple[Kind, ...]] = {
     "train": _TRAINED,
@@ -74,6 +75,8 @@ def _steps(recipe: Recipe, kinds: tuple[Kind, ...]) -> Iterator[Step]:
             yield from _evaluations(
                 recipe, variant_name(final_checkpoint(recipe), variant.key), measured
             )
+            if "recovery" in kinds:
+                yield recovery.step(recipe, variant)
     if "evaluate" in kinds:
         if recipe.evaluation.contamination is not None:
             yield contamination.step(recipe, recipe.evaluation.contamination)

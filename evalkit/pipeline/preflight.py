@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from evalkit import baselines
 from evalkit.errors import EvalkitError, PrerequisiteError, Problem, RecipeError
 from evalkit.fetching import check_model
 from evalkit.loading import config_of
@@ -19,6 +20,7 @@ from evalkit.pipeline import (
     launch_checks,
     plugins,
     publishing,
+    recovery,
     rendering_check,
     stage_check,
     succession,
@@ -115,6 +117,10 @@ def _problems(file: RecipeFile, kinds: set[Kind]) -> Iterator[Problem]:
         yield from _evaluation_problems(file)
     for kind, ref, key in _beyond(file.recipe, kinds):
         yield from _placed(file, key, _form_problems(kind, ref))
+    if "recovery" in kinds:
+        yield from _placed(file, ("recovery",), recovery.check(recipe))
+    named = baselines.problems_of(recipe.evaluation.baselines)
+    yield from _placed(file, ("evaluation", "baselines"), named)
     if "publish" in kinds and recipe.publish is not None:
         yield from _placed(file, ("publish",), publishing.check(recipe))
 

@@ -33,7 +33,8 @@ def read(paths: Sequence[Path], importer: str | None = None) -> list[Reading]:
     found: dict[Path, list[Reading]] = {}
     for path in paths:
         files = [(file, reader) for file in _files(path)
-                 if (reader := _importer(readers, file)) is not None]  # fmt: skip
+                 if (reader := _importer(readers, file)) is not None
+                 and (path.is_file() or reader.yields_to(file) is None)]  # fmt: skip
         if not files:
             raise _nothing_in(path)
         for file, reader in files:

@@ -18,6 +18,7 @@ from evalkit.console import print_lacking, say
 from evalkit.durable import write_text
 from evalkit.errors import EvalkitError, Problem, RecipeError
 from evalkit.pipeline import (
+    carding,
     checkpoints,
     children,
     judge_serving,
@@ -37,9 +38,8 @@ from evalkit.pipeline.step import Launch, Plan, RunOptions, Step
 from evalkit.recipe import Recipe, as_data
 from evalkit.recipe_document import Document
 from evalkit.recipe_file import RecipeFile, validated
-from evalkit.rundir import PLAN, RECIPE, RunDir
+from evalkit.rundir import PLAN, RECIPE, RUNS, RunDir
 
-RUNS = Path("runs")
 # Set before any heavy import; none of these can change a result. Progress is shown once, by
 # `console`, and threads that wait for each other must not spin: on a busy machine that costs more
 # than the second thread gains.
@@ -131,7 +131,8 @@ def perform(ready: Ready, orders: Orders) -> list[str]:
     with contextlib.redirect_stdout(sys.stderr), ready.run.locked():
         _forget(ready, orders)
         _note_recipe(ready)
-        judging_cost.announce(ready.plan, summary.to_do(ready.plan, ready.run, ready.options))
+        to_do = summary.to_do(ready.plan, ready.run, ready.options)
+        judging_cost.announce(ready.plan, to_do, ready.run)
         note = partial(lineage.write, ready.plan.recipe, ready.run)
         try:
             ran = runner.execute(
@@ -175,6 +176,7 @@ def _is_finished(recipe: Recipe, goal: str, run: RunDir, options: RunOptions) ->
 
 
 def _forget(ready: Ready, orders: Orders) -> None:
+    carding.keep_cards(ready.run)
     forgotten = runner.redo(ready.plan, ready.run, orders.redo, ready.options)
     beyond = [name for name in forgotten if name not in ready.plan.by_name]
     if beyond:

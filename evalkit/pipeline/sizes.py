@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evalkit.checkpoint_size import checkpoint_bytes
 from evalkit.errors import EvalkitError
 from evalkit.pipeline import plugins
 from evalkit.pipeline.layout import iterations
-from evalkit.quantize.size import checkpoint_bytes
 from evalkit.recipe import Recipe
 
 STORED_BITS = 16

@@ -22,6 +22,7 @@ Kind = Literal[
     "train",
     "quantize",
     "evaluate",
+    "recovery",
     "contamination",
     "gate",
     "compare",

@@ -20,6 +20,7 @@ from evalkit.pipeline import (
     evaluation,
     judging_cost,
     lineage,
+    publication,
     publishing,
     runner,
 )
@@ -38,6 +39,7 @@ def describe_plan(
 ) -> dict[str, Any]:
     """Every step with its state, cost and all that decides it, and what would be pushed where."""
     again = {name for step in redo for name in plan.dependents(step)}
+    waiting = to_do(plan, run, options, again)
     return {
         "run": str(run.path),
         "steps": [
@@ -54,8 +56,9 @@ def describe_plan(
             for step in plan.steps
         ],
         "intentions": publishing.intentions(plan, options),
+        "publication": _publication(plan, run, options, waiting),
         "judging": judging_cost.describe_estimates(
-            judging_cost.estimates(plan, to_do(plan, run, options, again))
+            judging_cost.estimates(plan, waiting, judging_cost.accounts(run))
         ),
     }
 
@@ -66,6 +69,17 @@ def to_do(plan: Plan, run: RunDir, options: RunOptions, again: Collection[str] =
     return [name for name, state in states.items() if state != "done" or name in again]
 
 
+def _publication(
+    plan: Plan, run: RunDir, options: RunOptions, waiting: Collection[str]
+) -> list[dict[str, Any]] | None:
+    """What would be pushed, file by file; None while anything but publishing is to be done."""
+    settings = plan.recipe.publish
+    if settings is None or publishing.NAME not in plan.by_name or set(waiting) - {publishing.NAME}:
+        return None
+    seen = publication.preview(publication.Publication(plan.recipe, run, options))
+    return None if seen is None else publication.preview_rows(seen, settings.tag)
+
+
 def print_plan(description: Mapping[str, Any]) -> None:
     """Prints what `describe_plan` found, without the settings."""
     rows = [["step", "state", "what"]]
@@ -73,7 +87,12 @@ def print_plan(description: Mapping[str, Any]) -> None:
         what = f"{step['title']} ({step['cost']})" if step["cost"] else step["title"]
         rows.append([step["step"], step["state"], what])
     print_columns(rows)
-    for line in [*description["intentions"], *judging_cost.lines_of(description["judging"])]:
+    files = publication.preview_lines(description["publication"] or [])
+    for line in [
+        *description["intentions"],
+        *files,
+        *judging_cost.lines_of(description["judging"]),
+    ]:
         click.echo(line)
     click.echo(f"run folder: {description['run']}")
 

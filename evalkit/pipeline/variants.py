@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evalkit import rendering
 from evalkit.errors import RecipeError
 from evalkit.loading import config_of, weights_digest
-from evalkit.pipeline import plugins
-from evalkit.pipeline.checkpoints import FOLDER, checkpoint_of, release, tokenizer
-from evalkit.pipeline.groups import read_groups
-from evalkit.pipeline.layout import final_checkpoint, iterations, step_of, variant_name
-from evalkit.pipeline.responses import step_name as responses_step
+from evalkit.pipeline import conversations, plugins
+from evalkit.pipeline.checkpoints import FOLDER, checkpoint_of, release
+from evalkit.pipeline.layout import final_checkpoint, step_of, variant_name
 from evalkit.pipeline.step import Step, StepContext
 from evalkit.recipe import Recipe
-from evalkit.records import Prompt, PromptGroup
 from evalkit.roles import PluginRef
 
 
@@ -25,11 +21,9 @@ def step(recipe: Recipe, ref: PluginRef) -> Step:
     scheme = plugins.make("schemes", ref)
     needs = [step_of(recipe, parent)]
     settings: dict[str, Any] = {"scheme": plugins.settings("schemes", ref)}
-    if scheme.calibrated and recipe.calibration is not None:
-        settings["calibration"] = plugins.settings("sources", recipe.calibration)
-        settings["calibration_digest"] = plugins.data_digest(recipe.calibration)
-    elif scheme.calibrated and iterations(recipe):
-        needs.append(responses_step(parent))
+    if scheme.calibrated:
+        settings |= conversations.settings(recipe)
+        needs += conversations.needs(recipe, parent)
     return Step(
         name=variant_name(parent, ref.key),
         kind="quantize",
@@ -37,6 +31,7 @@ def step(recipe: Recipe, ref: PluginRef) -> Step:
         settings=settings,
         needs=tuple(needs),
         work=lambda context: _quantize(context, ref, parent),
+        version=2,  # some conversations are held out
     )
 
 
@@ -47,8 +42,12 @@ def _quantize(context: StepContext, ref: PluginRef, parent: str) -> Mapping[str,
     if problems:
         raise RecipeError(f"{parent} cannot be quantized with {ref.name}", problems=problems)
     calibration: list[list[int]] = []
+    left_out = 0
     if scheme.calibrated:
-        calibration = _offered(context, parent)
+        every = conversations.conversations(context, parent)
+        kept = conversations.without_items(context, parent, every)
+        left_out = len(every) - len(kept)
+        calibration = list(conversations.for_calibration(kept))
     release()  # the scheme loads its own copy
     folder = context.empty_folder(FOLDER)
     facts = scheme.quantize(checkpoint, calibration, folder)
@@ -57,25 +56,5 @@ def _quantize(context: StepContext, ref: PluginRef, parent: str) -> Mapping[str,
         "precision": ref.key,
         "parent": parent,
         "calibration_samples": facts["calibration_samples"],
+        "calibration_left_out": left_out,
     }
-
-
-def _offered(context: StepContext, parent: str) -> list[list[int]]:
-    """Calibration data for the scheme to draw from: the recipe's own, else training prompts."""
-    if context.recipe.calibration is not None:
-        source = plugins.make("sources", context.recipe.calibration)
-        own = tokenizer(checkpoint_of(context, parent))
-        return [_rendered(own, prompt) for prompt in source.prompts()]
-    groups = read_groups(context.run.folder(responses_step(parent)))
-    return [_conversation(group) for group in groups]
-
-
-def _rendered(tokenizer: Any, prompt: Prompt) -> list[int]:
-    ids = list(rendering.prompt_token_ids(tokenizer, prompt.messages))
-    if prompt.gold is not None:
-        ids += rendering.response_token_ids(tokenizer, prompt.messages, prompt.gold)
-    return ids
-
-
-def _conversation(group: PromptGroup) -> list[int]:
-    return [*group.prompt_token_ids, *group.responses[0].token_ids]

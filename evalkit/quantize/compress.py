@@ -16,11 +16,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from evalkit.checkpoint_size import checkpoint_bytes, is_linear, tensors
 from evalkit.errors import PrerequisiteError, Problem, RecipeError, missing_extra
 from evalkit.quantize.calibration import Calibration, batches
 from evalkit.quantize.companions import carry_over
 from evalkit.quantize.quiet import quiet
-from evalkit.quantize.size import checkpoint_bytes, is_linear, tensors
 from evalkit.records import Checkpoint
 
 FACTS_FILE = "quantization.json"

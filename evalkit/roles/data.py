@@ -68,3 +68,7 @@ class Importer(Plugin, ABC):
         Raises:
             RecipeError: the file is damaged, or says something impossible.
         """
+
+    def yields_to(self, path: Path) -> Path | None:
+        """A file beside it that says the same and more: in a folder, that alone is read."""
+        return None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from evalkit.errors import Problem
-from evalkit.records import Checkpoint, ResultSet
+from evalkit.records import Checkpoint, Comparison, ResultSet
 from evalkit.roles.data import Source
 from evalkit.roles.generation import Engine
 from evalkit.roles.judging import GameRequest, Judge, PairRequest, RatingRequest
@@ -93,6 +93,16 @@ class Benchmark(Plugin, ABC):
         Stand-ins are in the place of answers that nobody has given yet.
         """
         return []
+
+    def fitted_differences(self, a: ResultSet, b: ResultSet, seed: int) -> Iterable[Comparison]:
+        """Paired differences of scores that are fitted to all items together, `b` from `a`.
+
+        Those of means of items are known without the benchmark. Both results have samples.
+
+        Raises:
+            ScoreError: the two were not measured alike.
+        """
+        return ()
 
     def check_tokenizer(self, tokenizer: Any) -> list[Problem]:
         """Why this tokenizer cannot render what is asked; seen before the run where it is there.

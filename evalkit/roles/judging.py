@@ -107,6 +107,10 @@ class Judge(Plugin, ABC):
         For judges with a price or a budget; others need none.
         """
 
+    def payee(self) -> str:
+        """Whose answers are paid for, as accounts name it; empty where nobody's are."""
+        return ""
+
     def estimate(
         self, requests: Sequence[PairRequest] | Sequence[RatingRequest] | Sequence[GameRequest]
     ) -> Cost | None:

@@ -41,7 +41,8 @@ class PluginRef(BaseModel):
 class Prefetched(NamedTuple):
     """What of a repository on the Hub was brought to this machine, and at which commit.
 
-    kind: `model`, `dataset` or `space`. what: which files, in words; empty for all that count.
+    kind: `model`, `dataset` or `space`; `nltk` is a package of NLTK's data, at its sha256.
+    what: which files, in words; empty for all that count.
     """
 
     kind: str

@@ -14,6 +14,7 @@ from evalkit.standings.numbers import (
     with_interval,
 )
 from evalkit.standings.protocols import imported_from, result_of
+from evalkit.standings.reported import made_of, reported_mean
 from evalkit.standings.shown import PlainTable, to_markdown, to_plain
 from evalkit.standings.table import Row, Standings, family_standings, sorted_standings
 
@@ -27,7 +28,9 @@ __all__ = [
     "family_standings",
     "imported_from",
     "judge_name",
+    "made_of",
     "number",
+    "reported_mean",
     "result_of",
     "sorted_standings",
     "to_markdown",

@@ -13,6 +13,7 @@ from evalkit.metrics.combined import Z95
 from evalkit.records import Score
 from evalkit.standings.numbers import decimals_of, number, unit_of, with_interval
 from evalkit.standings.protocols import unlike
+from evalkit.standings.reported import REPORTED, apart, reported_mean, without_other_judges
 
 
 @dataclass(frozen=True)
@@ -55,23 +56,26 @@ class Filled(NamedTuple):
     @classmethod
     def of(cls, column: Column, members: Sequence[Member]) -> Filled:
         """The column filled from the members' results."""
-        scores = [column.score_of(member) for member in members]
-        found = [score for score in scores if score is not None]
-        same_n = len({(score.n, score.missing) for score in found}) == 1
-        higher = _higher_is_better(scores)
-        marks, notes = unlike(column, members, scores)
+        scores, notes = without_other_judges(column, members)
+        told = apart(members, scores)
+        own = [None if i in told else score for i, score in enumerate(scores)]
+        found = [score for score in own if score is not None]
+        counts = {_items(score) for score in found}
+        items = counts.pop() if len(counts) == 1 else ""
+        higher = _higher_is_better(own)
+        marks, unlike_notes = unlike(column, members, own)
+        marks = [REPORTED if i in told else mark for i, mark in enumerate(marks)]
         cells = [
-            None if score is None else _cell(score, column, marks[i], with_n=not same_n)
+            None if score is None else _cell(score, column, marks[i], items)
             for i, score in enumerate(scores)
         ]
         heading = column.heading
         if found:
-            unit = unit_of(found[0])
-            extra = ", ".join(part for part in (unit, _items(found[0]) if same_n else "") if part)
+            extra = ", ".join(part for part in (unit_of(found[0]), items) if part)
             heading = f"{heading} ({extra})" if extra else heading
-            if found[0].scale != "count" and not any(marks):
+            if found[0].scale != "count" and set(marks) <= {"", REPORTED}:
                 cells = with_best(cells, higher)
-        return cls(column, scores, cells, heading, notes, higher)
+        return cls(column, scores, cells, heading, [*notes, *unlike_notes], higher)
 
 
 class Averaged(NamedTuple):
@@ -81,36 +85,50 @@ class Averaged(NamedTuple):
     higher_is_better: bool
 
     @classmethod
-    def of(cls, average: Average, columns: Sequence[Filled], count: int) -> Averaged:
-        """The average of some columns, for each of `count` models; it bears their marks."""
+    def of(cls, average: Average, columns: Sequence[Filled], members: Sequence[Member]) -> Averaged:
+        """The average of some columns for each model; it bears their marks.
+
+        One that somebody reported is shown as such, and not computed.
+        """
         parts = [column for column in columns if column.column.heading in average.of]
         higher = _higher_is_better(score for column in parts for score in column.scores)
-        cells = [_average([part.scores[i] for part in parts], average.decimals)
-                 for i in range(count)]  # fmt: skip
-        marks = [_mark([part.cells[i] for part in parts]) for i in range(count)]
-        if not any(marks):
-            return cls(with_best(cells, higher), higher)
+        cells, marks = [], []
+        for i, member in enumerate(members):
+            told = reported_mean(average, member)
+            scores = [part.scores[i] for part in parts] if told is None else [told.score]
+            cells.append(_average(scores, average.decimals))
+            marks.append(_mark([part.cells[i] for part in parts]) if told is None else REPORTED)
+        if all(mark == REPORTED for cell, mark in zip(cells, marks, strict=True) if cell):
+            marks = [""] * len(marks)
         marked = [
             cell and replace(cell, mark=mark) for cell, mark in zip(cells, marks, strict=True)
         ]
-        return cls(marked, higher)
+        alike = set(marks) <= {"", REPORTED}
+        return cls(with_best(marked, higher) if alike else marked, higher)
 
 
 def with_best(cells: Sequence[Cell | None], higher_is_better: bool) -> list[Cell | None]:
-    """The same cells, the best as shown marked; none where there is nothing to choose from."""
-    present = [cell for cell in cells if cell is not None]
+    """The same cells, the best as shown marked; none where there is nothing to choose from.
+
+    Figures that are marked as reported are not chosen from, beside others that are not.
+    """
+    present = [cell for cell in cells if cell is not None and cell.mark != REPORTED]
     if len(present) < 2:
         return list(cells)
     choose = max if higher_is_better else min
     top = choose(present, key=lambda cell: cell.value)
     shown = number(top.value, top.decimals)
     return [
-        replace(cell, best=True) if cell and number(cell.value, cell.decimals) == shown else cell
+        replace(cell, best=True)
+        if cell and cell.mark != REPORTED and number(cell.value, cell.decimals) == shown
+        else cell
         for cell in cells
     ]
 
 
-def _cell(score: Score, column: Column, mark: str, with_n: bool) -> Cell:
+def _cell(score: Score, column: Column, mark: str, items: str) -> Cell:
+    """items: what its heading says of them; a cell says it where that is something else."""
+    own = _items(score)
     return Cell(
         score.value,
         score.stderr,
@@ -119,7 +137,7 @@ def _cell(score: Score, column: Column, mark: str, with_n: bool) -> Cell:
         score.n,
         score.missing,
         decimals_of(score, column),
-        items=_items(score) if with_n else "",
+        items="" if own == items else own,
         mark=mark,
     )
 
@@ -134,6 +152,8 @@ def _mark(cells: Sequence[Cell | None]) -> str:
 
 
 def _items(score: Score) -> str:
+    if score.n is None:
+        return "n not stated"
     return f"n={score.n}" + (f", {score.missing} missing" if score.missing else "")
 
 

@@ -9,6 +9,7 @@ from evalkit.leaderboard import Definition
 from evalkit.standings.columns import Cell, Filled
 from evalkit.standings.numbers import EMPTY, judge_name
 from evalkit.standings.protocols import imported_from, result_of
+from evalkit.standings.reported import found_in, is_reported, reported_mean
 
 
 def notes_of(
@@ -26,8 +27,9 @@ def notes_of(
     if any(cell is None for cell in cells):
         notes.append(f"{EMPTY}: not measured.")
     notes += _departure_notes(columns)
-    notes += _harness_notes(definition, columns)
+    notes += _harness_notes(definition, columns, members)
     notes += _imported_notes(columns, members)
+    notes += _reported_notes(definition, columns, members)
     notes += _judge_notes(columns, members)
     return notes + [note for column in columns for note in column.notes]
 
@@ -46,13 +48,17 @@ def _departure_notes(columns: Sequence[Filled]) -> list[str]:
     ]
 
 
-def _harness_notes(definition: Definition, columns: Sequence[Filled]) -> list[str]:
+def _harness_notes(
+    definition: Definition, columns: Sequence[Filled], members: Sequence[Member]
+) -> list[str]:
     """Which harness and template made the numbers of a leaderboard that has its own harness."""
     if not definition.harness:
         return []
     found: dict[tuple[str, str], dict[str, None]] = {}
     for column in columns:
-        for score in filter(None, column.scores):
+        for member, score in zip(members, column.scores, strict=True):
+            if score is None or is_reported(member):
+                continue
             harness = str(score.settings.get("harness", "a harness that is not stated"))
             template = _template(score.settings.get("chat_template"))
             found.setdefault((harness, template), {})[column.column.heading] = None
@@ -83,6 +89,23 @@ def _judge_notes(columns: Sequence[Filled], members: Sequence[Member]) -> list[s
             if column.column.heading not in headings:
                 headings.append(column.column.heading)
     return [f"Judged by {judge}: {'; '.join(headings)}." for judge, headings in judged.items()]
+
+
+def _reported_notes(
+    definition: Definition, columns: Sequence[Filled], members: Sequence[Member]
+) -> list[str]:
+    """Which numbers somebody else states, and where."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for member in filter(is_reported, members):
+        shown = [found_in(column.column, member) for column in columns]
+        shown += [reported_mean(average, member) for average in definition.averages]
+        for one in filter(None, shown):
+            said = one.result.provenance["reported"]
+            found.setdefault((str(said["url"]), str(said["date"])), {})[member.title] = None
+    return [
+        f"Reported, not measured by evalkit: {', '.join(titles)} ({url}, {date})."
+        for (url, date), titles in found.items()
+    ]
 
 
 def _imported_notes(columns: Sequence[Filled], members: Sequence[Member]) -> list[str]:

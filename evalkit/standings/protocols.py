@@ -10,6 +10,7 @@ from evalkit.errors import CardError
 from evalkit.family import Member
 from evalkit.leaderboard import Column
 from evalkit.records import ResultSet, Score
+from evalkit.standings.reported import found_in
 
 
 def unlike(
@@ -46,7 +47,7 @@ def _protocol(column: Column, member: Member, score: Score) -> dict[str, Any]:
 
 def result_of(member: Member, column: Column) -> ResultSet:
     """The result set of a member that holds a column's score."""
-    found = column.found(member)
+    found = found_in(column, member)
     if found is None:
         raise CardError(f"{member.title} has no result for the column {column.heading}")
     return found.result

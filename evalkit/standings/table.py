@@ -9,6 +9,7 @@ from evalkit.family import Family, Member
 from evalkit.leaderboard import Definition, definition_for, read_definition
 from evalkit.standings.columns import Averaged, Cell, Filled
 from evalkit.standings.notes import notes_of
+from evalkit.standings.reported import is_reported
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,13 @@ class Standings:
 def family_standings(
     family: Family, definition: Definition | str | None = None, own: str | None = None
 ) -> Standings:
-    """The family in its own order: base, iterations, variants.
+    """The family in its own order: base, iterations, variants; then its baselines.
 
     definition: a name, a file, or the thing itself; default what fits the family's results.
     own: checkpoint name of the member whose row is to be bold.
     """
-    return _standings([(family.name, member) for member in family.members], definition, own)
+    every = [(family.name, member) for member in (*family.members, *family.baselines)]
+    return _standings(every, definition, own)
 
 
 def sorted_standings(
@@ -52,6 +54,9 @@ def sorted_standings(
 ) -> Standings:
     """The members of all families, best first by the definition's `sort_by`."""
     members = [(family.name, member) for family in families for member in family.members]
+    baselines = {member.checkpoint.name: (family.name, member)
+                 for family in families for member in family.baselines}  # fmt: skip
+    members += baselines.values()
     standings = _standings(members, definition, None)
     sort_by = standings.definition.sort_by
     place = standings.labels.index(sort_by) if sort_by else 0
@@ -71,11 +76,11 @@ def _standings(
 ) -> Standings:
     definition = read_definition(wanted) if isinstance(wanted, str) else wanted
     everyone = [member for _, member in members]
-    definition = definition or definition_for(everyone)
+    definition = definition or definition_for([one for one in everyone if one.kind != "reported"])
     columns = [Filled.of(column, everyone) for column in definition.columns]
-    averages = [Averaged.of(average, columns, len(members)) for average in definition.averages]
+    averages = [Averaged.of(average, columns, everyone) for average in definition.averages]
     shown: list[Averaged | Filled] = [*averages, *columns]
-    rows = tuple(
+    every = [
         Row(
             name,
             member,
@@ -83,7 +88,9 @@ def _standings(
             own=member.checkpoint.name == own,
         )
         for i, (name, member) in enumerate(members)
-    )
+    ]
+    rows = tuple(row for row in every if any(row.cells) or not is_reported(row.member))
+    absent = [row.member.title for row in every if row not in rows]
     labels = [average.label for average in definition.averages]
     return Standings(
         definition,
@@ -91,5 +98,12 @@ def _standings(
         headings=(*labels, *(column.heading for column in columns)),
         higher_is_better=tuple(column.higher_is_better for column in shown),
         rows=rows,
-        notes=tuple(notes_of(definition, [one.cells for one in averages], columns, everyone)),
+        notes=(
+            *notes_of(definition, [one.cells for one in averages], columns, everyone),
+            *(
+                [f"Nothing is reported for these columns of: {', '.join(absent)}."]
+                if absent
+                else []
+            ),
+        ),
     )

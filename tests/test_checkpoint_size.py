@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from evalkit import checkpoint_size as size
 from evalkit.errors import PrerequisiteError, RecipeError
-from evalkit.quantize import size
 
 torch = pytest.importorskip("torch")
 

@@ -1,0 +1,205 @@
+"""`evalkit card lint` and `evalkit card rules`: what is wrong with anybody's card, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evalkit.cli.app import FILE, echo_json
+from evalkit.cli.cards import card
+from evalkit.cli.options import Command, json_flag, option
+
+if TYPE_CHECKING:
+    from evalkit.lint import Context, Finding, Rule
+    from evalkit.lint.card_file import Change
+
+
+@dataclass
+class _Linted:
+    """A card as it was asked for, and what lint says of it. revision: of one on the Hub."""
+
+    card: str
+    file: str
+    context: Context
+    revision: str | None
+    findings: list[Finding]
+    changes: list[Change]
+
+    def count(self, severity: str) -> int:
+        """How many findings of a severity there are."""
+        return sum(one.severity == severity for one in self.findings)
+
+
+@card.command("lint", cls=Command)
+@click.argument("cards", nargs=-1, required=True, metavar="CARD...")
+@option(
+    "--base-card",
+    "base_cards",
+    multiple=True,
+    metavar="CARD",
+    help="The card of a base of these: a file, folder or Hub id.",
+)
+@option(
+    "--config",
+    type=FILE,
+    metavar="FILE",
+    help="The model's config.json, where it does not lie beside the card.",
+)
+@option("--ignore", multiple=True, metavar="RULE", help="Leave a rule out: its code or name.")
+@option(
+    "--rule",
+    "rule_files",
+    multiple=True,
+    type=FILE,
+    metavar="FILE.py",
+    help="Also apply the rule of this file.",
+)
+@option("--fix", is_flag=True, help="Mend what can safely be mended, and say what was changed.")
+@option("--strict", is_flag=True, help="Exit with 1 on warnings, too.")
+@json_flag
+def lint_cards(
+    cards: tuple[str, ...],
+    base_cards: tuple[str, ...],
+    config: Path | None,
+    ignore: tuple[str, ...],
+    rule_files: tuple[Path, ...],
+    fix: bool,
+    strict: bool,
+    as_json: bool,
+) -> int:
+    """Find what is wrong with anybody's model cards; exit code 1 if one has an error.
+
+    CARD is a file, a model's folder (its config.json and files are looked at, too), or a Hub id
+    (owner/name, or owner/name@revision). Nothing else is asked of any server.
+    """  # fmt: skip
+    from evalkit.lint import chosen
+
+    rules = chosen(ignore, rule_files)
+    bases = [_context_of(name)[0].card for name in base_cards]
+    found = [_linted(name, rules, bases, config, fix) for name in cards]
+    if as_json:
+        echo_json({"cards": [_as_json(one) for one in found]})
+    else:
+        for line in _shown(found, {rule.code: rule for rule in rules}):
+            click.echo(line)
+    worst = ("error", "warning") if strict else ("error",)
+    return int(any(one.count(severity) for one in found for severity in worst))
+
+
+@card.command("rules", cls=Command)
+@click.argument("name", required=False)
+@json_flag
+def show_rules(name: str | None, as_json: bool) -> None:
+    """Say which rules `card lint` applies, or all about the one with a code or NAME."""
+    from evalkit.errors import CardError, did_you_mean
+    from evalkit.lint import rules
+
+    known = {key: rule for rule in rules() for key in (rule.code, rule.name)}
+    if name is not None and name not in known:
+        raise CardError(f"no rule is called '{name}'", did_you_mean(name, known))
+    shown = list(rules()) if name is None else [known[name]]
+    if as_json:
+        echo_json({"rules": [_described(rule) for rule in shown]})
+    elif name is None:
+        for rule in shown:
+            click.echo(f"{rule.code}  {rule.severity:<8} {rule.name}")
+            click.echo(click.wrap_text(rule.summary, 96, " " * 16, " " * 16))
+    else:
+        click.echo("\n".join(_page(shown[0])))
+
+
+def _linted(
+    name: str, rules: Sequence[Rule], bases: list[Any], config: Path | None, fix: bool
+) -> _Linted:
+    from evalkit.errors import CardError
+    from evalkit.lint import context_of, lint
+    from evalkit.lint.card_file import mend_file
+    from evalkit.lint.linting import CARD_FILE
+
+    context, revision = _context_of(name, bases, config)
+    changes: list[Change] = []
+    file = Path(name) / CARD_FILE if Path(name).is_dir() else Path(name)
+    if fix:
+        if revision is not None:
+            hint = f"hf download {name.partition('@')[0]} --local-dir FOLDER"
+            raise CardError(f"{name} lies on the Hub, where --fix changes nothing", hint)
+        changes = mend_file(file, context, rules)
+        context = context_of(Path(name), bases, config) if changes else context
+    shown = f"{name}/{CARD_FILE}" if revision is not None else str(file)
+    return _Linted(name, shown, context, revision, lint(context, rules), changes)
+
+
+def _context_of(
+    name: str, bases: Sequence[Any] = (), config: Path | None = None
+) -> tuple[Context, str | None]:
+    """A card's context; with the commit that it was read at, where it lies on the Hub."""
+    from dataclasses import replace
+
+    from evalkit.lint import context_of
+    from evalkit.lint.hub_card import hub_card, is_hub_id
+    from evalkit.lint.linting import read_config
+
+    if Path(name).exists() or not is_hub_id(name):
+        return context_of(Path(name), bases, config), None
+    context, revision = hub_card(name, bases)
+    return replace(context, config=read_config(config)) if config else context, revision
+
+
+def _shown(found: Sequence[_Linted], rules: dict[str, Rule]) -> Iterator[str]:
+    number = 0
+    for one in found:
+        for change in one.changes:
+            yield f"fixed     {one.file}:{change.line}  {change.rule} {rules[change.rule].name}"
+            yield from (f"          - {line}" for line in change.before)
+            yield from (f"          + {line}" for line in change.after)
+        for finding in one.findings:
+            number += 1
+            where = f"{one.file}:{finding.line}" if finding.line else one.file
+            named = f"{finding.rule} {rules[finding.rule].name}"
+            yield f"{number:>3}  {finding.severity:<8} {where}  {named}"
+            yield f"     {finding.message}"
+            if finding.evidence:
+                yield f"     evidence: {finding.evidence}"
+            if finding.fix:
+                yield f"     fix: {finding.fix}"
+        at = f" at {one.revision}" if one.revision else ""
+        errors, warnings = (_number(one.count(word), word) for word in ("error", "warning"))
+        yield f"{one.file}{at}: {errors}, {warnings}"
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def _as_json(one: _Linted) -> dict[str, Any]:
+    return {
+        "card": one.card,
+        "file": one.file,
+        "revision": one.revision,
+        "errors": one.count("error"),
+        "warnings": one.count("warning"),
+        "findings": [asdict(finding) for finding in one.findings],
+        "fixed": [asdict(change) for change in one.changes],
+    }
+
+
+def _described(rule: Rule) -> dict[str, Any]:
+    return {
+        "code": rule.code,
+        "name": rule.name,
+        "severity": rule.severity,
+        "summary": rule.summary,
+        "why": rule.why,
+        "fix": rule.mend is not None,
+    }
+
+
+def _page(rule: Rule) -> Iterator[str]:
+    yield f"{rule.code} {rule.name} ({rule.severity})"
+    for text in (rule.summary, f"Why: {rule.why}"):
+        yield click.wrap_text(text, 96, "  ", "  ")
+    yield f"  --fix: {'mends it' if rule.mend else 'leaves it to a person'}"

@@ -1,0 +1,38 @@
+"""Models without a licence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from evalkit.lint.context import Context
+from evalkit.lint.finding import Finding
+from evalkit.lint.licence_chain import held
+from evalkit.lint.licence_statements import stated
+from evalkit.lint.rule import Rule
+
+
+def check(context: Context) -> Iterator[Finding]:
+    """One finding where the metadata names none; of a page without metadata, nor its text."""
+    card = context.card
+    if card.metadata_error is not None or card.metadata.get("license"):
+        return
+    if not card.has_metadata and stated(card):
+        return
+    told = next(iter(held(context)), None)
+    why = f"; {told.model} is under {told.licence}" if told else ""
+    yield Finding(
+        1,
+        f"the card names no licence{why}",
+        fix="add license: with its id on the Hub",
+        # Whoever saves a page may have lost its head.
+        severity="error" if card.has_metadata else "warning",
+    )
+
+
+RULE = Rule(
+    code="EK113",
+    name="missing-license",
+    summary="The metadata names no licence.",
+    why="What has no licence may not be used: nobody gave leave to.",
+    check=check,
+)
