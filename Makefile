@@ -10,7 +10,7 @@ SLOW := (slow or real or vllm or gpu or ray or browser or network) and not soak
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vllm-env hub2-env quickstart test test-all lint format soak perf gpu-check clean distclean
+.PHONY: help setup vllm-env hub2-check quickstart test test-all lint format soak perf gpu-check clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,11 +45,15 @@ vllm-env: .venv-vllm/.stamp  ## make .venv-vllm, where the vllm engine finds vLL
 	fi
 	@touch $@
 
-hub2-env: .venv-hub2/.stamp  ## make .venv-hub2: the next major version of the Hub's client, for tests
+hub2-check: .venv-hub2/.stamp  ## publish, and drive the embedded Hub, with huggingface_hub 2
+	.venv-hub2/bin/python -m pytest -q -p no:cacheprovider tests/test_hub_conformance.py \
+	    tests/test_hub_server.py tests/test_publish.py tests/test_publish_rollback.py
 
-.venv-hub2/.stamp:
+# An environment of its own: what trains and quantizes needs huggingface_hub 1.
+.venv-hub2/.stamp: pyproject.toml
 	@test -x .venv-hub2/bin/python || $(PYTHON) -m venv .venv-hub2
-	.venv-hub2/bin/python -m pip install -qq 'huggingface_hub==2.4.*'
+	.venv-hub2/bin/python -m pip install -qq 'huggingface_hub==2.4.*' -e '.[hub]' \
+	    httpx hypothesis pytest pytest-timeout
 	@touch $@
 
 quickstart: setup  ## train, evaluate, quantize, write up and publish the pocket model

@@ -40,8 +40,10 @@ class FetchedFile(NamedTuple):
     revision: str
 
 
-def check_model(model: str, revision: str | None) -> None:
+def check_model(model: str, revision: str | None, patterns: Sequence[str] | None = None) -> None:
     """Asks whether `fetch_model` would find a repository, without fetching it; else the cache.
+
+    patterns: of the files that the cache must hold then; default all that a model needs.
 
     Raises:
         RecipeError: `model` cannot be a Hub id.
@@ -49,7 +51,7 @@ def check_model(model: str, revision: str | None) -> None:
             while the cache lacks it; or huggingface_hub is not installed.
     """
     unreachable = _ask("model", model, revision)
-    if unreachable is not None and not _is_cached(model, revision):
+    if unreachable is not None and not _is_cached(model, revision, patterns):
         raise PrerequisiteError(
             f"the model {model} is not in this machine's cache, and the Hub cannot be reached",
             f"connect, or bring it along: evalkit prefetch RECIPE, or hf download {model}",
@@ -89,18 +91,24 @@ def _dataset_commit(dataset: str, revision: str | None, endpoint: str) -> str | 
         found = api.dataset_info(dataset, revision=revision, timeout=CHECK_TIMEOUT_S)
     except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError, RuntimeError):
         return None
-    return found.sha
+    return str(found.sha) if found.sha else None
 
 
-def _is_cached(model: str, revision: str | None) -> bool:
+def _is_cached(model: str, revision: str | None, patterns: Sequence[str] | None) -> bool:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        snapshot_download(model, revision=revision, local_files_only=True)
+        snapshot_download(
+            model, revision=revision, allow_patterns=_listed(patterns), local_files_only=True
+        )
     except (HfHubHTTPError, OSError, ValueError):
         return False
     return True
+
+
+def _listed(patterns: Sequence[str] | None) -> list[str] | None:
+    return None if patterns is None else list(patterns)
 
 
 def _ask(kind: Literal["model", "dataset"], name: str, revision: str | None) -> Exception | None:

@@ -137,7 +137,8 @@ def _told() -> Iterator[None]:
         raise CardError(f"the front matter is not valid YAML: {_one_line(error)}") from error
     except RecursionError as error:
         raise CardError("the front matter is nested too deep to be read") from error
-    except (ValueError, TypeError, ArithmeticError) as error:  # numbers and keys that cannot be
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        # PyYAML on values that are not what their tag says: `!!int`, `!!bool x`, `!!timestamp x`.
         raise CardError(f"the front matter cannot be read: {_one_line(error)}") from error
 
 

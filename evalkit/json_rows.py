@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from evalkit.errors import RecipeError
 
 _HEAD_CHARACTERS = 1 << 20
+_LARGEST = 1e300  # beyond it, sums and squares are no numbers any more
 _UNREADABLE = (OSError, EOFError, UnicodeDecodeError, zlib.error)
 
 
@@ -89,7 +91,7 @@ def mapping(file: Path) -> dict[str, Any]:
 
 
 def number(row: Mapping[str, Any], key: str, where: str) -> float | None:
-    """A row's number, None for null.
+    """A row's number, None for null; NaN, which marks what is missing, is one.
 
     Raises:
         RecipeError: the value is missing, or something else.
@@ -97,9 +99,25 @@ def number(row: Mapping[str, Any], key: str, where: str) -> float | None:
     if key not in row:
         raise RecipeError(f"{where} has no '{key}'")
     value = row[key]
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+    if value is None:
+        return None
+    a_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if a_number and not abs(value) > _LARGEST:  # of NaN, no comparison holds
+        return float(value)
+    raise RecipeError(f"{where}: '{key}' is {_short(value)}, which is no number")
+
+
+def finite(row: Mapping[str, Any], key: str, where: str) -> float | None:
+    """The same, NaN refused too."""
+    value = number(row, key, where)
+    if value is None or math.isfinite(value):
         return value
-    raise RecipeError(f"{where}: '{key}' is {value!r}, which is no number")
+    raise RecipeError(f"{where}: '{key}' is {value}, which is no number")
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def parsed(content: str, where: str) -> Any:

@@ -40,10 +40,14 @@ class IndexMetric(Closed):
 
 
 class IndexEntry(Closed):
-    """How the field writes a score in `model-index`, where it has a convention."""
+    """How the field writes a score in `model-index`, where it has a convention.
+
+    n: how many items the whole test has, where its column does not ask for them.
+    """
 
     dataset: IndexDataset
     metric: IndexMetric
+    n: int | None = Field(None, ge=1)
 
 
 class Part(Closed):

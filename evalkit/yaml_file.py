@@ -10,6 +10,8 @@ import yaml
 from evalkit.errors import RecipeError, did_you_mean, gist
 from evalkit.recipe_document import KeyPath
 
+_QUICK_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 def read_mapping(path: Path, what: str = "recipe") -> tuple[dict[str, Any], dict[KeyPath, int]]:
     """The data of a YAML file and the line (from 1) of each of its keys.
@@ -21,11 +23,11 @@ def read_mapping(path: Path, what: str = "recipe") -> tuple[dict[str, Any], dict
     """
     text = _text(path, what)
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = _composed(text)
         lines = _Lines(path)
         if isinstance(root, yaml.MappingNode):
             lines.collect(root)
-        data = yaml.safe_load(text)
+        data = None if root is None else yaml.SafeLoader("").construct_document(root)
     except yaml.YAMLError as error:
         where = f"{path}:{_line(error)}"
         raise RecipeError(f"{where}  not valid YAML: {fault(error)}", _hint(error)) from None
@@ -37,6 +39,18 @@ def read_mapping(path: Path, what: str = "recipe") -> tuple[dict[str, Any], dict
             f"{path} {found}, not a mapping of keys", f"a {what} begins with 'name: ...'"
         )
     return _unshared(data), lines.of
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """A document's nodes; read by the parser in C, which is ten times as fast, if it can be read.
+
+    Raises:
+        yaml.YAMLError: it is no YAML; as the parser in Python tells it.
+    """
+    try:
+        return yaml.compose(text, Loader=_QUICK_LOADER)
+    except yaml.YAMLError:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
 
 
 def _unshared(value: Any) -> Any:

@@ -160,11 +160,16 @@ def _no_vllm() -> bool:
     return find_spec("vllm") is None and not (ROOT / ".venv-vllm/bin/python").exists()
 
 
+def _no_browser() -> bool:
+    own = Path(os.environ.get("PLAYWRIGHT_BROWSERS_PATH", "~/.cache/ms-playwright")).expanduser()
+    return find_spec("playwright") is None or not (shutil.which("chromium") or own.is_dir())
+
+
 LACKS: dict[str, tuple[Callable[[], bool], str]] = {
     "gpu": (_no_gpu, "no CUDA device"),
     "vllm": (_no_vllm, "no vLLM here or in .venv-vllm"),
     "ray": (lambda: find_spec("ray") is None, "Ray is not installed"),
-    "browser": (lambda: find_spec("playwright") is None, "playwright is not installed"),
+    "browser": (_no_browser, "no playwright, or no Chromium"),
     "network": (lambda: "EVALKIT_TEST_NETWORK" not in os.environ, "EVALKIT_TEST_NETWORK not set"),
 }
 

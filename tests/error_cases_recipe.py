@@ -133,6 +133,7 @@ KEYS = [
     Case("namespace-with-a-slash", edits={"namespace: me": "namespace: me/mine"}),
     Case("endpoint-no-address", edits={"namespace: me": "namespace: me, endpoint: huggingface"}),
     Case("licence-by-its-long-name", edits={"license: apache-2.0": "license: Apache 2.0"}),
+    Case("licence-unknown-to-the-hub", edits={"license: apache-2.0": "license: apache2"}),
     Case("licence-other-unnamed", edits={"license: apache-2.0": "license: other"}),
 ]
 TYPED = [

@@ -19,6 +19,8 @@ from evalkit.errors import ScoreError
 from evalkit.importers.alpaca_eval import AlpacaEvalImporter
 from evalkit.judges.llm import LlmJudge, LlmOptions
 from evalkit.metrics.alpaca_eval_judge import OFFICIAL_ANNOTATOR, annotator_label, task_by
+from evalkit.pipeline.plugins import make
+from evalkit.recipe_file import read_recipe
 from evalkit.records import Checkpoint, Message, Prompt, ResultSet
 from evalkit.roles import BenchmarkContext, Options
 from evalkit.standings import sorted_standings
@@ -135,6 +137,19 @@ class TestOfficial:
             measure(instructions, wrong, outputs, tmp_path, edition="official")
         with pytest.raises(ScoreError, match="seed 5"):
             measure(instructions, right, outputs, tmp_path, edition="official", order_seed=5)
+
+    def test_recipes_that_name_its_file_have_its_length_control(self) -> None:
+        """However they call its columns: what is read is told by its contents."""
+        found = {}
+        for file in sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml")):
+            for ref in read_recipe(file).recipe.evaluation.benchmarks:
+                if ref.key == "alpaca_eval":
+                    suite = make("benchmarks", ref)
+                    found[file.stem] = official.is_dataset(suite.options.instructions)
+        assert found["gemma-2-9b-sppo"]
+        assert found["zephyr-7b-spin"]
+        assert not found["smollm2-135m-sppo"]  # AlpacaEval 1's baseline
+        assert not found["quickstart"]
 
     def test_the_hub_s_data_are_the_default(self) -> None:
         options: Options = AlpacaEval.Options()

@@ -24,9 +24,10 @@ from evalkit.benchmarks.lm_eval_commits import (
     is_here,
     loaded_commit,
 )
-from evalkit.benchmarks.lm_eval_datasets import datasets_of, problems_of
+from evalkit.benchmarks.lm_eval_datasets import datasets_of, definitions, problems_of
 from evalkit.benchmarks.lm_eval_tasks import LmEvalTasks, _full_task_manager
 from evalkit.errors import ScoreError
+from evalkit.leaderboard import read_definition
 
 # Source: the datasets' pages on the Hub; the tasks of Open LLM Leaderboard v1 and v2.
 OF_OPENLLM = {
@@ -50,6 +51,24 @@ def test_the_leaderboards_datasets_are_known_without_loading_any(index: Any) -> 
     assert len({one for one in found if one.path == "cais/mmlu"}) == 57
     assert found[HubDataset("allenai/ai2_arc", "ARC-Challenge")] == ["arc_challenge"]
     assert found[HubDataset("allenai/winogrande", "winogrande_xl")] == ["winogrande"]
+
+
+@pytest.mark.parametrize("name", ["open_llm_v1", "open_llm_v2"])
+def test_the_leaderboards_columns_are_the_harness_s_tasks(index: Any, name: str) -> None:
+    """All parts of a group and no others; shots and metrics; what guessing among choices gives."""
+    for column in read_definition(name).columns:
+        parts = {part.task: part for part in column.parts}
+        own = {one.values["task"]: one.values for one in definitions(index, column.task)}
+        assert set(own) == (set(parts) or {column.task})
+        for task, definition in own.items():
+            if "num_fewshot" in definition:  # v1's own say nothing: its shots are asked for
+                assert definition["num_fewshot"] == column.settings["few_shot"]
+            metrics = {one["metric"] for one in definition["metric_list"]}
+            assert {part.metric for part in column.parts if part.task == task} <= metrics
+            choices = definition.get("doc_to_choice")
+            if task in parts and isinstance(choices, list) and name == "open_llm_v2":
+                guessed = parts[task].guessing or column.guessing
+                assert guessed == pytest.approx(1 / len(choices), abs=1e-6)
 
 
 def test_a_tag_has_the_datasets_of_its_tasks(index: Any) -> None:
@@ -173,7 +192,12 @@ class TestCommits:
         task = SimpleNamespace(DATASET_PATH="org/data", dataset={"test": split}, task_name="quiz")
         assert loaded_commit(task, {"org/data": UNKNOWN}) == {"org/data": self.A}
         assert loaded_commit(task, {"org/data": self.A}) == {"org/data": self.A}
-        assert loaded_commit(task, {"org/other": self.A}) == {}
+        assert loaded_commit(task, {"org/other": self.A}) == {"org/data": self.A}
+        lost = SimpleNamespace(DATASET_PATH="org/data", dataset=None, task_name="in Python")
+        assert loaded_commit(lost, {}) == {"org/data": UNKNOWN}
+        for path in ("json", "/", None):
+            files = SimpleNamespace(DATASET_PATH=path, dataset={"test": split}, task_name="own")
+            assert loaded_commit(files, {}) == {}
         with pytest.raises(ScoreError, match="quiz has read org/data at aaaaaaaaaaaa, not at bbb"):
             loaded_commit(task, {"org/data": self.B})
 

@@ -154,6 +154,30 @@ def test_rules_are_documented(run: Run) -> None:
     assert code == 1 and "no rule is called 'EK999'" in err
 
 
+PAGE = Path(__file__).parent.parent / "docs" / "card_lint.md"
+
+
+def test_the_page_shows_what_is_printed(
+    run: Run, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    text = PAGE.read_text("utf-8")
+    card = text.split("````markdown\n")[1].split("````\n")[0]
+    shown = text.split("$ evalkit card lint README.md\n")[1].split("```\n")[0]
+    (tmp_path / "README.md").write_text(card)
+    code, out, _ = run("lint", "README.md")
+    if request.config.getoption("--update-golden"):
+        PAGE.write_text(text.replace(shown, out), "utf-8")
+        return
+    assert (code, out) == (1, shown)
+
+
+def test_the_rule_on_the_page_works(run: Run, tmp_path: Path) -> None:
+    rule = PAGE.read_text("utf-8").split("## A rule of your own")[1].split("```python\n")[1]
+    (tmp_path / "register.py").write_text(rule.split("```\n")[0])
+    code, out, _ = run("lint", GOOD, "--rule", "register.py")
+    assert code == 0 and "XX001 register-link" in out
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A Hub with one model: in its first commit with a bad card, then with a better one."""

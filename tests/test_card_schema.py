@@ -1,15 +1,18 @@
 """A card's metadata against the written schema: every fault with its path, and no crash."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy
 import pytest
+from card_families import card, pocket_family
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit import frontmatter, resources
 from evalkit.card_schema import Fault, check, check_eval_results, validate
+from evalkit.errors import CardError
 from evalkit.hub import metadata
 
 RESULT: dict[str, Any] = {
@@ -197,6 +200,9 @@ def test_the_served_hub_refuses_what_the_schema_does() -> None:
         "a: 2024-99-99",
         "? [a]\n: b",
         "a: !!binary x",
+        "a: !!int",
+        "a: !!bool x",
+        "a: !!timestamp x",
     ],
 )  # fmt: skip
 def test_blocks_that_break_parsers_are_faults(block: str) -> None:
@@ -252,6 +258,18 @@ def test_values_within_themselves_end() -> None:
     ring["tags"].append(ring)
     ring["model-index"] = [ring]
     assert validate(ring)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [("license", "apache2", "write 'apache-2.0'"), ("language", ["en", math.nan], "nan")],
+)
+def test_no_card_is_built_with_wrong_metadata(key: str, value: Any, said: str) -> None:
+    family = pocket_family()
+    wrong = replace(family, card={**family.card, key: value})
+    with pytest.raises(CardError) as error:
+        card(wrong, "iter1")
+    assert any(said in f"{one.message} {one.hint}" for one in error.value.problems)
 
 
 def test_the_schema_itself_is_whole() -> None:

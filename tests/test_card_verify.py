@@ -1,23 +1,32 @@
 """`card verify` on cards of a real run: each of its verdicts, at the line of the number."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from card_families import pocket_family
+from card_families import pocket_family, standard_score, with_results
 
-from evalkit.cards import Book, build_card, records_of
+from evalkit.card_reading.model_names import model_key
+from evalkit.cards import Book, build_card, build_files, records_of
 from evalkit.cli import main
+from evalkit.hub.serve import running
+from evalkit.pipeline.card_order import read_order
 from evalkit.pipeline.exporting import families_of
+from evalkit.pipeline.ordered_card import build
+from evalkit.pipeline.recorded_options import trusted
 from evalkit.pipeline.verifying import Places
 from evalkit.pipeline.verifying import verify as verified
-from evalkit.score_records import FOLDER, INDEX, Citation, read_store, write_store
+from evalkit.score_records import FOLDER, INDEX, Citation, write_store
 
 TITLE = "Micro-SPPO-Iter2"
 Verify = Callable[..., tuple[int, dict[str, Any]]]
@@ -193,6 +202,86 @@ def test_within_the_interval_of_another_measurement(tmp_path: Path, verify: Veri
     assert [one["outcome"] for one in said["numbers"]] == ["unverifiable"]
 
 
+def test_a_card_on_the_hub_with_its_records(micro_run: Path, tmp_path: Path) -> None:
+    """By its id and a revision; afterwards from the cache, with no Hub to ask."""
+    hub = shutil.copytree(micro_run / "hub", tmp_path / "hub")
+    words = [sys.executable, "-m", "evalkit.cli", "card", "verify", "--json"]
+    found = []
+    with running(hub) as server:
+        places = {**os.environ, "HF_ENDPOINT": server.endpoint, "HF_HOME": str(tmp_path / "home")}
+        for name in ("micro/Micro-SPPO-Iter2", "micro/Micro-SPPO-Iter2@main", "micro/none"):
+            done = subprocess.run([*words, name], capture_output=True, text=True, env=places,
+                                  check=False)  # fmt: skip
+            found.append((done.returncode, done.stdout or done.stderr))
+    for code, said in found[:2]:
+        assert code == 0, said
+        outcomes = {one["outcome"] for one in json.loads(said)["numbers"]}
+        assert outcomes == {"match"}
+    assert found[2][0] == 1
+    assert "the Hub has no model micro/none" in found[2][1]
+    done = subprocess.run([*words, "micro/Micro-SPPO-Iter2"], capture_output=True, text=True,
+                          env=places, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == found[0][1]
+
+
+def test_recoveries_stand_on_two_records(tmp_path: Path) -> None:
+    """Both scores of each row of a variant's table are looked up, each as its own model's."""
+    family = pocket_family()
+    member = family.member("iter2-w4a16_gptq")
+    book = Book(records_of(family))
+    text = build_card(family, member, book=book)
+    write_store(tmp_path, book.records, book.citations)
+    (tmp_path / "README.md").write_text(text)
+    lines = text.split("\n")
+    head = next(at for at, line in enumerate(lines) if line.startswith("| Benchmark | Pocket"))
+    rows = list(takewhile(lambda at: lines[at].startswith("|"), range(head + 2, len(lines))))
+    checked = verified(str(tmp_path), Places()).checked
+    for at in rows:
+        models = [one.model for one in checked if one.line == at + 1]
+        assert [model_key(one) for one in models] == ["pocketsppoiter2", model_key(member.title)]
+
+
+def test_eval_results_beside_a_card(tmp_path: Path, verify: Verify) -> None:
+    """Those that a build writes match; one that was changed is named by its file and line."""
+    score = standard_score("gsm8k", "exact_match", 5, 1319, 61.23)
+    family = with_results(pocket_family(), "iter1", score)
+    book = Book(records_of(family))
+    for name, content in build_files(family, family.member("iter1"), book=book).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    write_store(tmp_path, book.records, book.citations)
+    code, said = verify(tmp_path, "--strict")
+    assert code == 0
+    assert [one["name"] for one in said["numbers"] if one["file"]] == ["gsm8k exact_match"]
+    file = tmp_path / ".eval_results" / "gsm8k.yaml"
+    file.write_text(file.read_text().replace("61.23", "62.23"))
+    code, said = verify(tmp_path)
+    assert code == 1
+    (bad,) = (one for one in said["numbers"] if one["outcome"] != "match")
+    assert (bad["file"], bad["outcome"]) == (".eval_results/gsm8k.yaml", "contradicted")
+    assert "62.23" in file.read_text().splitlines()[bad["line"] - 1]
+    file.write_text("- {dataset: {id: a/b, task_id: c}, value: 3.5}\n")
+    code, said = verify(tmp_path)
+    assert code == 0
+    assert [one["name"] for one in said["numbers"] if one["outcome"] == "unverifiable"] == ["a/b c"]
+
+
+def test_reported_numbers_are_said_to_be_that(tmp_path: Path, verify: Verify) -> None:
+    """A match with what others report is none with a measurement; a wrong digit is wrong."""
+    order = Path(__file__).parent / "card_orders" / "mistral-iter1.yaml"
+    build(read_order(order), tmp_path, "evalkit card build mistral-iter1.yaml")
+    code, said = verify(tmp_path, "--strict")
+    assert code == 0
+    assert len(said["numbers"]) > 20
+    assert all(one["where"].endswith(", reported") for one in said["numbers"])
+    line = spoil(tmp_path, "**24.79**", "**27.49**")
+    code, said = verify(tmp_path)
+    assert code == 1
+    bad = [one for one in said["numbers"] if one["outcome"] != "match"]
+    assert [(one["line"], one["outcome"]) for one in bad] == [(line, "contradicted")]
+
+
 def test_a_table_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     family = pocket_family()
     book = Book(records_of(family))
@@ -254,6 +343,11 @@ def test_measured_again(published: Path, tmp_path: Path, verify: Verify) -> None
     assert {one["outcome"] for one in now} == {"match"}
     assert {one["name"].split()[0] for one in now} >= {"pocket_exact", "mt_bench_pocket"}
     assert code == 0
+    (run,) = (tmp_path / "runs").iterdir()  # which has measured, and has no cards
+    code, said = verify(published, "--run", run)
+    assert code == 0
+    assert [one["where"] for one in said["numbers"]].count(f"run {run}") == len(now)
+    assert outcomes(said) == {"match": len(said["numbers"])}
 
 
 @pytest.mark.slow
@@ -263,24 +357,43 @@ def test_measured_again_on_fewer_items(published: Path, tmp_path: Path, verify: 
     now = [one for one in said["numbers"] if one["where"] == "measured now"]
     assert "within interval" in {one["outcome"] for one in now}
     assert any("n=12" in one["why"] for one in now)
+    (run,) = (tmp_path / "runs").iterdir()
+    _, said = verify(published, "--run", run)  # other items: a limit of its own, another count
+    there = [one for one in said["numbers"] if one["where"] == f"run {run}"]
+    assert {one["outcome"] for one in there} == {"match", "within interval", "unverifiable"}
 
 
-def test_a_card_cannot_have_its_own_code_run(published: Path, verify: Verify) -> None:
-    """Whoever writes a card and all of its records has no code run by those who check it."""
-    store = read_store(published)
-    assert store is not None
-    command = "evalkit evaluate x/y --benchmark ./evil.py --set seed=0"
-    evil = [replace(one, source={**one.source, "command": command})
-            for one in store.records.values()]  # fmt: skip
-    cited = [Citation(one.model, "", "", (one.digest,)) for one in evil]
-    write_store(published, evil, cited)
-    for wish, words in (("./evil.py", command), ("/tmp/tasks.py", command.replace(
-            "./evil.py", "lm_eval_tasks:tasks=[a],include_path=/tmp/tasks"))):  # fmt: skip
-        evil = [replace(one, source={**one.source, "command": words}) for one in evil]
-        write_store(published, evil, [Citation("", "", "", (one.digest,)) for one in evil])
-        code, said = verify(published, "--rerun")
-        assert code == 1
-        assert f"code of their own: {wish}" in said["error"]["message"]
+EVIL = [
+    ("--benchmark ./evil.py", "code of its own: ./evil.py"),
+    ("--benchmark lm_eval_tasks:tasks=[a],include_path=/tmp/tasks", "lm_eval_tasks: include_path"),
+    ("--benchmark alpaca_eval:baseline=/etc/passwd", "alpaca_eval: baseline"),
+    ("--benchmark 'mt_bench:questions={name: file, path: /etc/passwd}'", "file: path"),
+    ("--benchmark mt_bench --judge llm:endpoint=https://evil.example/v1", "llm: endpoint"),
+    ("--benchmark mt_bench --engine 'vllm:arguments={trust_remote_code: true}'", "vllm: arguments"),
+    ("--benchmark mt_bench --redo base", "a flag that is not expected: --redo"),
+]
+
+
+@pytest.mark.parametrize(("words", "why"), EVIL)
+def test_a_card_decides_nothing_but_what_is_asked(
+    words: str, why: str, tmp_path: Path, verify: Verify
+) -> None:
+    """Whoever writes a card and all of its records runs no code and reads no keys of others."""
+    family = pocket_family()
+    text = build_card(family, family.member("iter1"))
+    (tmp_path / "README.md").write_text(text)
+    (tmp_path / "config.json").write_text("{}")
+    one = next(iter(record for record in records_of(family) if record.model.endswith("Iter1")))
+    evil = replace(one, source={**one.source, "command": f"evalkit evaluate x/y {words}"})
+    write_store(tmp_path, [evil], [Citation("", "", "", (evil.digest,))])
+    code, said = verify(tmp_path, "--rerun")
+    assert code == 1
+    assert why in said["error"]["message"]
+
+
+def test_what_is_this_machines_affair_is_left_to_it() -> None:
+    options = {"name": "llm", "model": "gpt-4", "api_key_env": "AWS_SECRET", "concurrency": 99}
+    assert trusted("judges", options, "") == {"name": "llm", "model": "gpt-4"}
 
 
 def test_flags_of_a_rerun_need_one(card: Path, verify: Verify) -> None:

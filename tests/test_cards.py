@@ -20,8 +20,10 @@ from card_families import (
 from markdown_it import MarkdownIt
 
 from evalkit import frontmatter
+from evalkit.card_reading import read
 from evalkit.errors import CardError
 from evalkit.family import Family, GateFacts, GateOutcome
+from evalkit.lint import Context, lint
 from evalkit.records import Comparison, Score, from_json, to_json
 
 READER = MarkdownIt("commonmark").enable("table")
@@ -31,6 +33,14 @@ NAMES = [member.checkpoint.name for member in pocket_family().members]
 @pytest.mark.parametrize("name", NAMES)
 def test_golden_cards(name: str, golden: Callable[[str, str], None]) -> None:
     golden(f"cards/{name}.md", card(pocket_family(), name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_card_passes_lint(name: str) -> None:
+    """Without an error; of warnings, only those that are about other models of the family."""
+    found = lint(Context(read(card(pocket_family(), name))))
+    assert [one for one in found if one.severity == "error"] == []
+    assert {one.rule for one in found} <= {"EK504"}  # a sibling's method is named, not cited
 
 
 # --- what Hubs read ---------------------------------------------------------------------------

@@ -21,11 +21,22 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from evalkit import frontmatter
-from evalkit.cards import Book, records_of, rendering
+from evalkit.cards import (
+    Book,
+    PairsFacts,
+    build_card,
+    build_dataset_card,
+    build_family_page,
+    records_of,
+    rendering,
+)
 from evalkit.cards.metadata import front_matter
+from evalkit.cards.regions import regions
 from evalkit.cards.values import portable
 from evalkit.errors import CardError
 from evalkit.family import Family
+from evalkit.pipeline.card_order import CardOrder
+from evalkit.pipeline.ordered_family import family_of
 
 READER = MarkdownIt("commonmark").enable("table")
 NAMES = [member.checkpoint.name for member in pocket_family().members]
@@ -204,6 +215,88 @@ def test_nothing_from_outside_bends_a_card(text: str) -> None:
         outside = re.sub(r"(?ms)^(`{3,})\w*\n.*?^\1$", "", body)
         assert "{{" not in outside
         assert "{%" not in outside
+
+
+def poisoned_order(text: str, quantized: bool) -> CardOrder:
+    """A card order with `text` wherever somebody may write what they like."""
+    step = {"method": text, "started_from": text, "data": [text, "org/data"], "note": text,
+            "settings": {text: text}, "iteration": 2}  # fmt: skip
+    page = {"source": "https://example.org/page", "date": "2024-05", "settings": {text: text}}
+    figures = [
+        {"task": text, "metric": text, "value": "1.5", **page},
+        {"task": "alpaca_eval", "metric": "win_rate", "value": "50.10", **page},
+        {"task": "alpaca_eval", "metric": "win_rate", "value": "40", "model": "org/base", **page},
+        {"task": "mt_bench", "metric": "score", "value": "7", "model": f"sibling {text}", **page},
+    ]
+    return CardOrder.model_validate(
+        {
+            "model": f"mine {text}",
+            "base": {"model": "org/base", "made": [step]},
+            **({"quantized": {"to": text, "by": text}} if quantized else {"relation": "merge"}),
+            "card": {
+                "title": text, "license": "other", "license_name": text, "license_link": "LICENSE",
+                "summary": text, "authors": [text], "tags": [text], "intended_use": text,
+                "limitations": text, "citation": text, "hardware": text, "energy": text,
+            },
+            "architecture": text,
+            "made": [step],
+            "schedule": {"steps": [text, "b"], "reached": 1},
+            "siblings": [{"model": f"sibling {text}", "made": [step]}],
+            "new_version": f"sibling {text}",
+            "figures": figures,
+            "source": text,
+        }
+    )  # fmt: skip
+
+
+def ordered(text: str, quantized: bool) -> tuple[str, Family]:
+    order = poisoned_order(text, quantized)
+    family = family_of(order, f"evalkit card build {text}")
+    return build_card(family, family.member(order.model), pictured=True), family
+
+
+@cache
+def harmless_order(quantized: bool) -> list[tuple[str, str]]:
+    return skeleton(ordered("word", quantized)[0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(str.strip)
+    | st.sampled_from(HOSTILE),
+    st.booleans(),
+)
+@example(HOSTILE[0], True)
+@example(HOSTILE[3], False)
+@example("<!-- /evalkit:keep -->", False)
+def test_nothing_that_a_person_states_bends_a_card(text: str, quantized: bool) -> None:
+    written, family = ordered(text, quantized)
+    member = next(one for one in family.members if one.stated and one.checkpoint.parent)
+    found = frontmatter.parse(written)
+    assert found.metadata == front_matter(family, member, Book(records_of(family)))
+    assert skeleton(written) == harmless_order(quantized)
+    outside = re.sub(r"(?ms)^(`{3,})\w*\n.*?^\1$", "", found.body)
+    assert "{{" not in outside
+    assert "{%" not in outside
+    assert [one.name for one in regions(written)] == ["introduction", "use", "limitations"]
+    page = build_family_page(family)
+    assert [one.name for one in regions(page)] == ["introduction", "limitations"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from(HOSTILE) | st.text(min_size=1, max_size=20))
+def test_nothing_bends_the_card_of_a_data_set(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return
+    family = poisoned(text)
+    facts = PairsFacts("data/train.jsonl", 3, 4, "f" * 64, "org/pairs")
+    written = build_dataset_card(family, family.member("iter2"), facts)
+    harmless_family = poisoned("word")
+    plain = build_dataset_card(harmless_family, harmless_family.member("iter2"), facts)
+    assert skeleton(written) == skeleton(plain)
+    assert frontmatter.parse(written).metadata["size_categories"] == ["n<1K"]
 
 
 @pytest.mark.slow

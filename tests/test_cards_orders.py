@@ -1,4 +1,4 @@
-"""Cards of models that evalkit has not trained: of five published systems, and of mistaken orders."""
+"""Cards of models that evalkit has not trained: five published systems, and mistaken orders."""
 
 from __future__ import annotations
 
@@ -126,7 +126,6 @@ def test_scores_of_a_parent_are_the_parents(name: str, parent: str, scores: list
     assert f"**These are the scores of its parent, [{parent}]" in text
     table = rows(text, "## Results")
     assert table[parent] == scores
-    assert [cell for title, cells in table.items() if title not in table for cell in cells] == []
     (own,) = (cells for title, cells in table.items() if title.endswith(("4bit", "FP8")))
     assert own == ["**–**"] * 3
     assert "Apache" not in text
@@ -153,6 +152,7 @@ def test_spin_phi2() -> None:
     assert "context of 2,048 tokens" in text
 
 
+FIGURE = "figures: [{{task: t, metric: m, value: {}, source: {}, date: 2024-01-02}}]\n"
 ORDER = "model: me/mine\ncard: {license: mit}\n"
 
 
@@ -166,16 +166,8 @@ ORDER = "model: me/mine\ncard: {license: mit}\n"
         (ORDER + "new_version: me/other\n", "none of the siblings"),
         (ORDER + "schedule: {steps: [a], reached: 2}\n", "there are 1 steps"),
         (ORDER + "quantized: {to: FP8}\nrelation: merge\n", "its relation is 'merge'"),
-        (
-            ORDER
-            + "figures: [{task: t, metric: m, value: high, source: 'https://x.y', date: 2024}]\n",
-            "value",
-        ),
-        (
-            ORDER
-            + "figures: [{task: t, metric: m, value: 1.5, source: nowhere, date: 2024-01-02}]\n",
-            "source",
-        ),
+        (ORDER + FIGURE.format("high", "'https://x.y'"), "value"),
+        (ORDER + FIGURE.format("1.5", "nowhere"), "source"),
     ],
 )
 def test_mistakes_are_told_with_their_line(tmp_path: Path, text: str, said: str) -> None:

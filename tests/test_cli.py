@@ -36,7 +36,11 @@ FLAGS = {
     "train": RECIPE_FLAGS,
     "quantize": RECIPE_FLAGS | QUANTIZING | {"--revision"},
     "evaluate": RECIPE_FLAGS | QUANTIZING | MEASURING,
-    "publish": RECIPE_FLAGS | QUANTIZING | MEASURING | CARD | {"--namespace", "--endpoint"},
+    "publish": RECIPE_FLAGS
+    | QUANTIZING
+    | MEASURING
+    | CARD
+    | {"--namespace", "--endpoint", "--rollback"},
     "compare": MEASURING | {"--set", "--out", "--redo", "--dry-run", "--children", "--json"},
     "new": {"--base", "--method", "--data", "--publish", "--force", "--json"},
     "prefetch": {"--to", "--set", "--json"},
@@ -46,7 +50,13 @@ FLAGS = {
         "--base-card", "--config", "--fix", "--ignore", "--rule", "--strict", "--json",
     },  # fmt: skip
     "card rules": {"--json"},
+    "card verify": MEASURING | {
+        "--run", "--results", "--importer", "--strict", "--rerun", "--limit", "--model", "--out",
+        "--redo", "--children", "--json",
+    },
+    "card diff": {"--json"},
     "show": {"--json"},
+    "status": {"--out", "--hub-root", "--json"},
     "list": {"--json"},
     "data check": OF_DATA | {"--json"},
     "data contamination": {"--against", "--ngram", "--json"},
@@ -54,6 +64,7 @@ FLAGS = {
     "score mt-bench": {"--baseline", "--json"},
     "judge audit": {"--second", "--json"},
     "judge calibrate": {
+        "--aux",
         "--baseline",
         "--judge",
         "--recipe",
@@ -65,7 +76,7 @@ FLAGS = {
         "--json",
     },
     "judge rank": {"--json"},
-    "hub serve": {"--root", "--port", "--json"},
+    "hub serve": {"--root", "--port", "--host", "--json"},
     "hub token": {"--root", "--user", "--json"},
     "lm-eval": {"--json"},
     "leaderboard export": {"--out", "--definition", "--format", "--baseline", "--json"},

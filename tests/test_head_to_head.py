@@ -62,8 +62,8 @@ def test_who_judges() -> None:
 def test_the_prompts_are_those_that_iterations_come_to_last() -> None:
     recipe = _recipe(head_to_head={"prompts": 60})
     first, second = iterations(recipe)
-    prompts = head_to_head._prompts(recipe, first)
-    assert len(prompts) == 60 and prompts == head_to_head._prompts(recipe, second)
+    prompts = head_to_head.prompts_of(recipe, first)
+    assert len(prompts) == 60 and prompts == head_to_head.prompts_of(recipe, second)
     seen = [sum(p.messages in head_to_head._seen(recipe, slot) for p in prompts)
             for slot in (first, second)]  # fmt: skip
     assert seen == [12, 60]  # of 96 in two parts of 48: the last twelve of the first part

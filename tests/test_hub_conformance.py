@@ -14,7 +14,7 @@ pytest.importorskip("starlette")
 from evalkit.hub.serve import running
 
 SCRIPT = Path(__file__).with_name("hub_conformance.py")
-NEWER = Path(__file__).parent.parent / ".venv-hub2/bin/python"  # `make hub2-env`
+NEWER = Path(__file__).parent.parent / ".venv-hub2/bin/python"  # made by `make hub2-check`
 
 
 def drive(python: str, folder: Path) -> list[dict[str, str]]:
@@ -37,7 +37,7 @@ def test_the_installed_client_gets_through_every_endpoint(tmp_path: Path) -> Non
 def test_the_next_major_version_gets_through_too(tmp_path: Path) -> None:
     """An unmodified huggingface_hub 2.x passes every part of the conformance script."""
     if not NEWER.exists():
-        pytest.skip("no huggingface_hub 2.x in .venv-hub2 (make hub2-env)")
+        pytest.skip("no huggingface_hub 2.x in .venv-hub2 (make hub2-check)")
     rows = drive(str(NEWER), tmp_path)
     assert rows[0]["client"].startswith("2.")
     assert not [row for row in rows if row["failure"]], "\n".join(r["failure"] for r in rows)

@@ -170,6 +170,25 @@ def test_private_repositories_have_no_pages_for_strangers(api: HfApi) -> None:
     assert "private" in httpx.get(address, headers=token).text
 
 
+def test_a_browser_is_asked_for_a_token_that_only_reads(api: HfApi) -> None:
+    address = show(api, CARD)
+    api.update_repo_settings(REPO, private=True)
+    asking = {"Accept": "text/html"}
+    refused = httpx.get(f"{api.endpoint}/login", headers=asking)
+    assert (refused.status_code, "Basic" in refused.headers["www-authenticate"]) == (401, True)
+    assert "www-authenticate" not in httpx.get(address).headers  # of no other client
+    known = ("whoever", str(api.token))
+    seen = httpx.get(f"{api.endpoint}/login", headers=asking, auth=known, follow_redirects=True)
+    assert REPO in seen.text
+    assert "seen by evalkit" in seen.text
+    assert httpx.get(address, auth=known).status_code == 200
+    assert httpx.get(address, auth=("whoever", "hf_wrong"), headers=asking).status_code == 401
+    body = {"private": False}
+    settings = f"{api.endpoint}/api/models/{REPO}/settings"
+    assert httpx.put(settings, json=body, auth=known).status_code == 401
+    assert api.model_info(REPO).private
+
+
 def test_hostile_cards_lose_everything_that_acts(api: HfApi) -> None:
     answer = httpx.get(show(api, HOSTILE))
     assert "script-src" not in answer.headers["content-security-policy"]  # falls back to none

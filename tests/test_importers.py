@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from evalkit import registry
 from evalkit.errors import RecipeError
 from evalkit.fastchat.judgments import rating_row
 from evalkit.importers import lm_eval
+from evalkit.leaderboard import read_definition
 from evalkit.metrics.ratings import Rating, rating_scores
 from evalkit.metrics.win_rate import win_rate_scores
-from evalkit.records import ResultSet
+from evalkit.records import ResultSet, Score
 from evalkit.roles import Imported, Importer
 from evalkit.stats import mean_interval, stated_interval, wilson_interval
 
@@ -348,6 +350,13 @@ class TestLmEval:
                 write(tmp_path / "none.json", {**value, "results": {"t": {"f1": math.nan}}})
             )
 
+    def test_what_the_file_says_of_itself_is_kept(self, tmp_path: Path) -> None:
+        stated = {"git_hash": "abc1234", "date": 1.5, "model_sha": "def", "chat_template_sha": "0a"}
+        file = write(tmp_path / "results_2026.json", harness_file(**stated))
+        provenance = read_one("lm_eval", file).result.provenance
+        kept = {"commit": "abc1234", "model_sha": "def", "chat_template_sha256": "0a"}
+        assert {key: provenance[key] for key in kept} == kept
+
     def _with_samples(self, tmp_path: Path, **changes: Any) -> Path:
         rows = [
             {"doc_id": i, "filter": "none", "acc": float(i < 4), "acc_norm": float(i < 2),
@@ -365,10 +374,20 @@ class TestLmEval:
         assert set(result.provenance["samples"]) == {"samples_arc_challenge_2026.jsonl"}
 
     def test_samples_tell_how_many_items_there_were(self, tmp_path: Path) -> None:
-        self._with_samples(tmp_path)
+        """Of partial credit, whose standard error tells nothing."""
+        rows = [{"doc_id": i, "acc": 0.4321, "filter": "none"} for i in range(9)]
         file = write(tmp_path / "results_2026.json", harness_file(**{"n-samples": {}}))
-        scores = importer("lm_eval").read(file)[0].result
-        assert scores.score("arc_challenge", "acc_norm").n == 8
+        before = importer("lm_eval").read(file)[0].result.score("truthfulqa_mc2", "acc")
+        write(tmp_path / "samples_truthfulqa_mc2_2026.jsonl", rows)
+        after = importer("lm_eval").read(file)[0].result.score("truthfulqa_mc2", "acc")
+        assert (before.n, after.n) == (None, 9)
+
+    def test_a_number_of_unknown_items_is_in_no_column_that_asks_for_all(self) -> None:
+        column = next(c for c in read_definition("open_llm_v1").columns if c.task == "winogrande")
+        settings = {"few_shot": 5, "chat_template": False}
+        whole = Score("winogrande", "acc", 70.0, 1267, "percent", settings=settings)
+        assert column.admits(whole)
+        assert not column.admits(replace(whole, n=None))
 
     def test_samples_of_another_run_are_refused(self, tmp_path: Path) -> None:
         file = self._with_samples(tmp_path, acc=1.0)

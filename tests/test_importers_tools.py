@@ -404,6 +404,13 @@ class TestMtBenchPairs:
         assert found["mine"].scores[0].settings == {"opponents": ["other"]}
         assert [one.metrics["win_rate_adjusted"] for one in found["other"].samples] == [0, 50, 100]
 
+    def test_of_several_models_each_has_its_own_opponents(self, tmp_path: Path) -> None:
+        rows = [*self.ROWS, match(81, "model_2", "model_2", model_1="other", model_2="third")]
+        found = dict(importer("mt_bench_pairs").read(write(tmp_path / "pair.jsonl", rows)))
+        assert found["mine"].scores[0].settings == {"opponents": ["other"]}
+        assert found["other"].scores[0].settings == {"opponents": ["mine", "third"]}
+        assert [one.id for one in found["third"].samples] == ["81"]
+
     def test_nothing_judged(self, tmp_path: Path) -> None:
         file = write(tmp_path / "gpt-4_pair.jsonl", [match(81, "error", "error")])
         with pytest.raises(RecipeError, match="all 1 matches failed"):

@@ -97,6 +97,8 @@ def test_the_official_judge_itself_is_found_to_agree(results: Path, tmp_path: Pa
     assert any("not all of AlpacaEval's own instructions" in note for note in found["notes"])
     for row, preference in zip(found["anchors"], OFFICIAL.values(), strict=True):
         assert row["length_controlled_winrate"] is None
+        assert row["agreement"]["value"] == 1
+        assert row["agreement"]["ci_low"] < 1
         mean = 100 * sum(preference(i) - 1 for i in range(12)) / 12
         assert row["win_rate"]["value"] == pytest.approx(mean)
         assert row["official_win_rate"] == pytest.approx(mean)

@@ -16,7 +16,9 @@ from evalkit.card_reading import read
 from evalkit.cards import build_card
 from evalkit.errors import CardError
 from evalkit.lint import Context, Finding, chosen, context_of, lint, mended, rules
+from evalkit.lint.facts import families_in
 from evalkit.lint.foreign import rule_of_file
+from evalkit.lint.names import sizes_in
 from evalkit.records import to_json
 from evalkit.tables import FORMATS
 
@@ -193,8 +195,8 @@ _PIECES = st.sampled_from(
     ["---\n", "# ", "base_model: ", "- ", "[", "](", ")", "https://huggingface.co/", "```", "|",
      "\n", "model-index:\n", "  - name: ", "results: ", "language: no", "datasets: 3", "9B",
      "param", "16k", "context length of ", "{{", "}}", "Llama 2", "fine-tuned version of ",
-     "<table>", "<td>", "\0", "license: ", "x/y", "1.5", ":", "'", '"', "&a", "*a", "\ufeff",
-     "\r\n", "é", "\u202e"]
+     "<table>", "<td>", "\0", "license: ", "x/y", "1.5", "7.0b1", ":", "'", '"', "&a", "*a",
+     "\ufeff", "\r\n", "é", "\u202e"]
 )  # fmt: skip
 
 
@@ -234,6 +236,50 @@ def test_no_metadata_and_no_config_makes_a_rule_fail(
     text = f"---\n{block}\n---\n# brook-7b\n\nA 8B parameter model with a 16k context window.\n"
     keys = "max_position_embeddings rope_scaling model_type text_config hidden_size".split()
     lint(Context(read(text), config=dict(zip(keys, config.values(), strict=False))))
+
+
+def test_a_section_within_a_repeated_one_is_not_told_again() -> None:
+    card = "# x\n## Training\n### Versions\n## Training\n### Versions\n## Use\n## Use\n"
+    found = [one.line for one in lint(Context(read(card))) if one.rule == "EK505"]
+    assert found == [4, 7]
+
+
+@pytest.mark.parametrize(
+    ("text", "families"),
+    [
+        ("TinyLlama-1.1B", ["tinyllama"]),
+        ("Open LLaMA 3B and Wizard-Vicuna", ["open-llama", "vicuna"]),
+        ("Mixtral beats mistral", ["mixtral", "mistral"]),
+        ("made with llama.cpp, LLaMA-Factory and ollama on an alphabet", []),
+        ("phi-3.5-mini, not phi-30", ["phi"]),
+    ],
+)
+def test_families_that_a_text_names(text: str, families: list[str]) -> None:
+    assert [one.family for one in families_in(text)] == families
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("Gemma-2-9B-It", ["9B"]),
+        ("Mistral7B-PairRM", ["7B"]),
+        ("bloom-7b1", ["7.1B"]),
+        ("SmolLM-360M", ["360M"]),
+        ("Qwen3-30B-A3B", ["30B"]),
+        ("gemma-3n-E4B", []),
+        ("Mixtral-8x7B", []),
+        ("brook-4bit-v0.1-128k", []),
+    ],
+)
+def test_sizes_that_a_name_gives(name: str, sizes: list[str]) -> None:
+    assert [size.text for size in sizes_in(name)] == sizes
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("mark", ["1", "a-", "[", "](", "<", "<a ", "{{", "7B param ", "| 1 ", "_"])
+def test_no_long_line_takes_long(mark: str) -> None:
+    """Marks that open and never close: patterns that try every pair of them would take minutes."""
+    lint(Context(read(f"# brook-7b\n\n{mark * (5000 // len(mark))}\n")))
 
 
 def _bare(*words: str) -> str:

@@ -65,6 +65,11 @@ def test_a_byte_order_mark_is_taken_off() -> None:
     assert mended(Context(read("\ufeff" + GOOD))) == GOOD
 
 
+def test_metadata_that_begins_late_is_moved_up() -> None:
+    assert mended(Context(read("\n \n" + GOOD))) == GOOD
+    assert mended(Context(read("\n# Model\n"))) == "\n# Model\n"
+
+
 def test_metadata_that_cannot_be_read_is_told_once() -> None:
     """No rule takes a block that no reader loads for one that lacks everything."""
     context = Context(read("---\nlicense: [mit\n---\n# x\n"))

@@ -59,8 +59,9 @@ def test_the_count_is_that_of_the_model(kind: str, sizes: dict[str, Any]) -> Non
         # The dimensions of the models' own config.json, and the sizes that their makers state.
         ({"model_type": "phi", "vocab_size": 51200, "hidden_size": 2560, "intermediate_size": 10240,
           "num_hidden_layers": 32, "num_attention_heads": 32}, 2.78),
-        ({"model_type": "mistral", "vocab_size": 32000, "hidden_size": 4096, "num_hidden_layers": 32,
-          "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8}, 7.24),
+        ({"model_type": "mistral", "vocab_size": 32000, "hidden_size": 4096,
+          "num_hidden_layers": 32, "intermediate_size": 14336, "num_attention_heads": 32,
+          "num_key_value_heads": 8}, 7.24),
         ({"model_type": "gemma2", "vocab_size": 256000, "hidden_size": 3584, "head_dim": 256,
           "intermediate_size": 14336, "num_hidden_layers": 42, "num_attention_heads": 16,
           "num_key_value_heads": 8}, 9.24),

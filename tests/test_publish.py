@@ -362,14 +362,40 @@ def test_a_published_checkpoint_loads_with_only_the_endpoint_set(
         f"tokenizer = AutoTokenizer.from_pretrained({REPO!r})\n"
         "print(model(**tokenizer('sort the words', return_tensors='pt')).logits.shape[-1])"
     )
+    said = with_only_the_endpoint_set(code, server, tmp_path)
+    assert int(said) == json.loads((folder / "config.json").read_text())["vocab_size"]
+
+
+@pytest.mark.slow
+def test_a_published_dataset_loads_with_only_the_endpoint_set(
+    server: Server, tmp_path: Path
+) -> None:
+    pytest.importorskip("datasets")
+    folder = tmp_path / "pairs"
+    (folder / "data").mkdir(parents=True)
+    (folder / "README.md").write_text("---\ntags: [preference]\n---\n# Pairs\n")
+    rows = [{"chosen": [{"role": "assistant", "content": str(n)}]} for n in range(3)]
+    (folder / "data" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = hub_parts.plan_of(folder, "evalkit/pairs", kind="dataset")
+    publish([plan], server.target(), receipts=tmp_path / "r")
+    code = (
+        "from datasets import load_dataset\n"
+        "rows = load_dataset('evalkit/pairs', split='train')\n"
+        "print(len(rows), rows[2]['chosen'][0]['content'])"
+    )
+    assert with_only_the_endpoint_set(code, server, tmp_path).split() == ["3", "2"]
+
+
+def with_only_the_endpoint_set(code: str, server: Server, folder: Path) -> str:
+    """What a fresh Python prints that knows of the Hub by its address alone."""
     keep = ("PATH", "HOME", "LANG", "OMP_NUM_THREADS", "NO_PROXY", "no_proxy")
     environment = {name: os.environ[name] for name in keep if name in os.environ}
-    environment |= {"HF_ENDPOINT": server.endpoint, "HF_HOME": str(tmp_path / "home")}
+    environment |= {"HF_ENDPOINT": server.endpoint, "HF_HOME": str(folder / "home")}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == json.loads((folder / "config.json").read_text())["vocab_size"]
+    return done.stdout
 
 
 def test_the_environment_is_prepared_before_and_after_import() -> None:

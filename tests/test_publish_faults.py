@@ -23,6 +23,7 @@ import hub_parts
 from huggingface_hub import HfApi
 
 from evalkit.errors import EvalkitError
+from evalkit.hub import receipts
 from evalkit.hub.blobs import Upload
 from evalkit.hub.client import HubTarget, open_api
 from evalkit.hub.plan import ReleasePlan
@@ -151,8 +152,17 @@ class Case:
         self, bench: Bench, user: str, target: HubTarget, plans: Sequence[ReleasePlan], at: Path
     ) -> None:
         self.bench, self.user, self.target, self.plans, self.receipts = (
-            bench, user, target, plans, at,
+            bench, user, target, list(plans), at,
         )  # fmt: skip
+        self.before: list[ReleasePlan] = []
+
+    def change(self) -> None:
+        """A new release of all: what was published is the one before."""
+        self.before, self.plans = self.plans, []
+        for old in self.before:
+            card = old.folder / "README.md"
+            card.write_text(card.read_text() + "A better release.\n")
+            self.plans.append(hub_parts.plan_of(old.folder, old.repo_id, old.note, kind=old.kind))
 
     def publish(self) -> None:
         publish(self.plans, self.target, receipts=self.receipts, options=OPTIONS)
@@ -169,7 +179,8 @@ class Case:
                 tree = repository.commit_at("main").tree
                 there = {path: entry.sha256 for path, entry in tree.items()}
                 there.pop(".gitattributes")
-                assert there == plan.digests(), f"{plan.repo_id} is public, and incomplete"
+                whole = [plan.digests(), *(one.digests() for one in self.before)]
+                assert there in whole, f"{plan.repo_id} is public, and incomplete"
 
     def check_finished(self, most_commits: int = 2) -> None:
         """Everything is there, public, tagged, collected, and no state was committed twice."""
@@ -381,3 +392,81 @@ def test_somebody_else_commits_midway(bench: Bench) -> None:
 def test_somebody_else_commits_before_every_request_in_turn(bench: Bench) -> None:
     for position in range(requests_of_a_run(bench)):
         somebody_commits_before(bench, position)
+
+
+class KilledError(BaseException):
+    """As if the publishing process were killed: nothing of it runs on."""
+
+
+def killed_at_a_note(bench: Bench, position: int, written: bool) -> bool:
+    """Killed around one of the journal's writes; whether there was one to be killed at."""
+    notes = itertools.count()
+    put = receipts.write_json
+
+    def until_killed(*given: Any) -> None:
+        number = next(notes)
+        if number < position or written:
+            put(*given)
+        if number == position:
+            raise KilledError
+
+    case = bench.fresh()
+    bench.faulty.begin()
+    killed = False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(receipts, "write_json", until_killed)
+        try:
+            case.publish()
+        except KilledError:
+            killed = True
+    case.check_nothing_public_is_incomplete()
+    case.publish()
+    case.check_finished()
+    return killed
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_publication_that_is_killed_goes_on(bench: Bench, written: bool) -> None:
+    assert killed_at_a_note(bench, 2, written)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("written", [True, False])
+def test_a_publication_that_is_killed_at_every_note_in_turn(bench: Bench, written: bool) -> None:
+    count = 0
+    while killed_at_a_note(bench, count, written):
+        count += 1
+    assert count > 12
+
+
+def update_disturbed(bench: Bench, name: str, position: int) -> None:
+    """A family that is public already gets a new release, with a fault at one request."""
+    case = bench.fresh()
+    bench.faulty.begin()
+    case.publish()
+    case.change()
+    bench.faulty.begin(at(position, HANDLERS[name]))
+    failure = attempt(case)
+    bench.faulty.begin()
+    case.check_nothing_public_is_incomplete()
+    assert failure is None or failure.hint
+    case.publish()
+    case.check_finished(most_commits=3)
+
+
+@pytest.mark.parametrize("name", ["lost answer", "corrupt"])
+def test_an_update_with_a_fault(bench: Bench, name: str) -> None:
+    update_disturbed(bench, name, 30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cut", "lost answer", "500", "corrupt"])
+def test_an_update_with_a_fault_at_every_request_in_turn(bench: Bench, name: str) -> None:
+    case = bench.fresh()
+    bench.faulty.begin()
+    case.publish()
+    case.change()
+    bench.faulty.begin()
+    case.publish()
+    for position in range(len(bench.faulty.seen)):
+        update_disturbed(bench, name, position)

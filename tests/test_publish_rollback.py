@@ -14,12 +14,14 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from evalkit.errors import PublishError
 from evalkit.hub.client import open_api
+from evalkit.hub.discussions import Discussions
 from evalkit.hub.plan import ReleasePlan
 from evalkit.hub.publish import Options, preview, publish
 from evalkit.hub.receipts import Receipts
 from evalkit.hub.rollback import rollback
 from evalkit.hub.serve import Server, running
 from evalkit.hub.standing import standings
+from evalkit.hub.store import Store
 from evalkit.hub.tagging import tag_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -231,6 +233,29 @@ def test_a_pull_request_of_a_cut_off_run_is_gone_on_with(
     assert files(api) == before
     publish([plan], server.target(), receipts=receipts)
     assert files(api) != before
+    assert [one.status for one in api.get_repo_discussions(REPO)] == ["merged"]
+
+
+def test_a_pull_request_that_begins_as_a_draft_is_merged(
+    api: HfApi,
+    server: Server,
+    release: Path,
+    receipts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publish([hub_parts.plan_of(release)], server.target(), receipts=receipts)
+    commit = HfApi.create_commit
+
+    def draft(self: HfApi, *given: object, **more: object) -> object:
+        made = commit(self, *given, **more)  # type: ignore[arg-type]
+        repository = Store(tmp_path / "hub").repository("model", REPO)
+        Discussions(repository).set_status(1, "evalkit", "draft")
+        return made
+
+    monkeypatch.setattr(HfApi, "create_commit", draft)
+    [record] = publish([changed(release)], server.target(), receipts=receipts)
+    assert api.model_info(REPO).sha == record.commit
     assert [one.status for one in api.get_repo_discussions(REPO)] == ["merged"]
 
 

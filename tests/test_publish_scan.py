@@ -9,6 +9,7 @@ import pytest
 
 from evalkit.checkpoint_files import COMPANIONS
 from evalkit.errors import PublishError
+from evalkit.hub import scan
 from evalkit.hub.plan import name_problems, plan_release, release_problems
 
 REPO = "evalkit/tiny"
@@ -61,6 +62,67 @@ def test_secrets_are_found_in_the_head_of_weights(release: Path) -> None:
     file = release / "model.safetensors"
     file.write_bytes(len(header).to_bytes(8, "little") + header)
     assert "Hugging Face token" in problems(release)[0]
+
+
+def test_paths_are_found_in_the_head_of_weights(release: Path) -> None:
+    header = json.dumps({"__metadata__": {"saved_by": "/home/alice/train.py"}}).encode()
+    (release / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert "path of this machine" in problems(release)[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("config.json", '{"trained_by": "alicia"}'),
+        ("config.json", '{"cache": "/scratch/alicia/cache"}'),
+        ("eval/log.txt", "job of alicia@node17 ended\n"),
+        ("eval/samples.jsonl", '{"who": "gpu-box-17"}\n'),
+    ],
+)
+def test_names_of_this_machines_user_and_host_are_found(
+    release: Path, path: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "_own_names", lambda: frozenset({"alicia", "gpu-box-17"}))
+    (release / path).write_text(text)
+    found = [line for line in problems(release) if "user or host" in line]
+    assert len(found) == 1, found
+    told = release_problems(release, "alicia/tiny")  # under one's own name it is no secret
+    assert bool(told) == ("gpu-box" in text or "/scratch" in text), told
+
+
+def test_names_that_every_machine_has_are_words_like_others(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan._own_names.cache_clear()
+    monkeypatch.setattr("getpass.getuser", lambda: "root")
+    monkeypatch.setattr("socket.gethostname", lambda: "localhost")
+    assert scan._own_names() == frozenset()
+    scan._own_names.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "WANDB_API_KEY=" + "0123456789abcdef" * 2 + "01234567",
+        "gsk_" + "a1B2" * 13,
+        "nvapi-" + "a1B2-" * 10,
+        "r8_" + "a1B2" * 10,
+        "Authorization: Bearer " + "a1B2" * 8,
+    ],
+)
+def test_secrets_of_other_services_are_found(release: Path, secret: str) -> None:
+    (release / "eval" / "log.txt").write_text(f"{secret}\n")
+    [found] = problems(release)
+    assert "holds what looks like" in found
+    assert secret not in found
+
+
+def test_a_secret_is_not_quoted_by_what_parsers_say(release: Path) -> None:
+    secret = SECRETS["Hugging Face"]
+    (release / "recipe.yaml").write_text(f"a: [{secret}\n")
+    (release / "README.md").write_text(f"---\na: [{secret}\n---\n# x\n")
+    assert len(problems(release)) == 2
+    assert secret not in "".join(problems(release))
 
 
 def test_words_that_only_look_alike_pass(release: Path) -> None:
@@ -137,9 +199,28 @@ def test_missing_shards_and_cut_weights(release: Path) -> None:
     assert found[1].startswith("model-00001-of-00002.safetensors: is missing")
 
 
-def test_numbers_that_are_none(release: Path) -> None:
-    (release / "eval" / "results.json").write_text('{"a": [1, {"b": NaN}]}')
-    assert "not finite" in problems(release)[0]
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("eval/results.json", '{"a": [1, {"b": NaN}]}'),
+        ("eval/samples.jsonl", '{"a": 1}\n{"a": -Infinity}\n'),
+        ("lineage.json", '{"a": Infinity}'),
+        (".eval_results/gsm8k.yaml", "- value: .nan\n"),
+        ("README.md", hub_parts.CARD.replace("license: mit", "license: mit\nscore: .inf")),
+    ],
+)
+def test_numbers_that_are_none(release: Path, path: str, text: str) -> None:
+    (release / path).parent.mkdir(exist_ok=True)
+    (release / path).write_text(text)
+    [found] = problems(release)
+    assert "not finite" in found or "no number" in found
+
+
+def test_words_and_configurations_may_hold_what_scores_may_not(release: Path) -> None:
+    text = '{"prompt": "is NaN a number? {\\"a\\": NaN}", "answer": "Infinity"}\n'
+    (release / "eval" / "samples.jsonl").write_text(text)
+    (release / "config.json").write_text('{"model_type": "mamba2", "limit": [0.0, Infinity]}')
+    assert problems(release) == []
 
 
 @pytest.mark.parametrize("text", ["no block", "---\na: [\n---\n", "---\nlicense: 3\n---\n"])

@@ -63,7 +63,7 @@ class TestRows:
         shown = family_standings(family(alpaca(), "sppo_gemma_2_9b"), "alpaca_eval_2")
         found = cells(shown, "AlpacaEval: length-controlled win rate")
         iter3 = "Gemma-2-9B-It-SPPO-Iter3"
-        assert found[f"{iter3} (reported by its card)"] == "53.27 (n not stated) (reported)"
+        assert found[f"{iter3} (reported by its publisher)"] == "53.27 (n not stated) (reported)"
         assert found[f"{iter3} (reported by the leaderboard)"] == "53.97 (reported)"
         assert found["Pocket-SPPO-Base"] == "41.00"
         assert shown.rows[0].member.title == "Pocket-SPPO-Base"
@@ -96,14 +96,21 @@ class TestRows:
         whole = replace(v1_family(), baselines=rows_of(["sppo_llama_3_8b", "sppo_mistral_7b"]))
         shown = family_standings(whole, "open_llm_v1")
         means = cells(shown, "Avg.")
-        assert means["Llama-3-Instruct-8B-SPPO-Iter3 (reported by its card)"] == "70.29 (reported)"
+        assert (
+            means["Llama-3-Instruct-8B-SPPO-Iter3 (reported by its publisher)"]
+            == "70.29 (reported)"
+        )
         # Two of its six tasks are known: nothing is computed, and the reported mean is shown.
-        assert means["Mistral7B-PairRM-SPPO-Iter1 (reported by its card)"] == "66.67 (reported)"
+        assert (
+            means["Mistral7B-PairRM-SPPO-Iter1 (reported by its publisher)"] == "66.67 (reported)"
+        )
         tasks = cells(shown, "ARC-Challenge")
-        assert tasks["Mistral7B-PairRM-SPPO-Iter1 (reported by its card)"].startswith(
+        assert tasks["Mistral7B-PairRM-SPPO-Iter1 (reported by its publisher)"].startswith(
             "65.02 (n not"
         )
-        assert "Mistral7B-PairRM-SPPO-Iter1 (reported by its card)" not in cells(shown, "GSM8K")
+        assert "Mistral7B-PairRM-SPPO-Iter1 (reported by its publisher)" not in cells(
+            shown, "GSM8K"
+        )
         assert not any("not comparable" in note for note in shown.notes)
 
 
@@ -126,7 +133,7 @@ class TestJudges:
         rated = judged("mt_bench", "mt_bench", "average", 6.0, {"name": "gpt-4"})
         shown = family_standings(family(rated, "sppo_mistral_7b"), "mt_bench")
         found = cells(shown, "MT-Bench: average rating")
-        title = "Mistral7B-PairRM-SPPO-Iter1 (reported by its card)"
+        title = "Mistral7B-PairRM-SPPO-Iter1 (reported by its publisher)"
         assert found[title] == "7.21 (n not stated) (reported)"
 
     def test_an_unnamed_column_of_reported_figures_alone(self) -> None:

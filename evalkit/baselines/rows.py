@@ -11,13 +11,13 @@ from evalkit.errors import Problem, did_you_mean
 from evalkit.family import Member, ModelFacts
 from evalkit.records import Checkpoint
 
-_REPORTER: dict[By, str] = {"card": "its card", "official": "the leaderboard"}
+_REPORTER: dict[By, str] = {"card": "its publisher", "official": "the leaderboard"}
 
 
 def rows_of(names: Sequence[str]) -> tuple[Member, ...]:
     """The models of these families, in the order of their files.
 
-    Figures of a model's own card and of the leaderboard that ran it are rows of their own.
+    Figures of a model's publisher and of the leaderboard that ran it are rows of their own.
 
     Raises:
         RecipeError: there is no such family.

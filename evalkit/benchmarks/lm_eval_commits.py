@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import datasets
 import datasets.config
 from datasets.naming import camelcase_to_snakecase
+from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
 from evalkit.errors import ScoreError
 from evalkit.fetching import dataset_commit
@@ -106,18 +107,21 @@ def at_commits(commits: Mapping[str, str]) -> Iterator[None]:
 
 
 def loaded_commit(task: Any, meant: Mapping[str, str]) -> dict[str, str]:
-    """The commit that a loaded task has read its dataset at; empty where `meant` has it not.
+    """The commit that a loaded task has read its dataset at, by the dataset; empty for files.
+
+    meant: what was known before; of tasks that are made in Python nothing was.
 
     Raises:
         ScoreError: the commit is another one than was meant.
     """
     path = str(getattr(task, "DATASET_PATH", None) or "")
-    if path not in meant:
+    if not path or path in _PACKAGED_DATASETS_MODULES or Path(path).exists():
         return {}
-    commit = _commit_of(getattr(task, "dataset", None) or {}) or meant[path]
-    if meant[path] not in (UNKNOWN, commit):
+    before = meant.get(path, UNKNOWN)
+    commit = _commit_of(getattr(task, "dataset", None) or {}) or before
+    if before not in (UNKNOWN, commit):
         raise ScoreError(
-            f"task {task.task_name} has read {path} at {commit[:12]}, not at {meant[path][:12]}",
+            f"task {task.task_name} has read {path} at {commit[:12]}, not at {before[:12]}",
             "without a network the newest in this machine's cache is taken: prefetch the recipe"
             " anew, or name that commit in `revisions`",
         )

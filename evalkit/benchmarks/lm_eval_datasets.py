@@ -3,7 +3,7 @@
 Imported lazily: it needs lm_eval and datasets.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from evalkit.benchmarks.lm_eval_commits import UNKNOWN, HubDataset, is_here
-from evalkit.errors import PrerequisiteError, Problem
+from evalkit.errors import PrerequisiteError, Problem, did_you_mean
 from evalkit.fetching import check_dataset
 from evalkit.roles import Prefetched
 
@@ -48,13 +48,23 @@ def datasets_of(index: Mapping[str, Any], names: Sequence[str]) -> dict[HubDatas
     return found
 
 
-def problems_of(wanted: Mapping[HubDataset, Sequence[str]]) -> list[Problem]:
-    """Datasets that are not on this machine and that the Hub does not give; asked once for each."""
+def problems_of(
+    wanted: Mapping[HubDataset, Sequence[str]], revisions: Iterable[str] = ()
+) -> list[Problem]:
+    """Datasets that are not on this machine and that the Hub does not give; asked once for each.
+
+    revisions: datasets that somebody names a revision of, of which each should be wanted.
+    """
+    known = {one.path for one in wanted}
+    problems = [
+        Problem("revisions", f"no task reads a dataset {name}", did_you_mean(name, known))
+        for name in revisions
+        if name not in known
+    ]
     missing: dict[str, list[str]] = {}
     for one, tasks in wanted.items():
         if not is_here(one):
             missing.setdefault(one.path, []).extend(tasks)
-    problems: list[Problem] = []
     for path, tasks in missing.items():
         try:
             check_dataset(path)

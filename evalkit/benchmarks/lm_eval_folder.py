@@ -4,10 +4,13 @@ import hashlib
 import re
 from pathlib import Path
 
+from evalkit.benchmarks.lm_eval_data import READERS
 from evalkit.errors import Problem
 from evalkit.loading import file_digest
 from evalkit.yaml_file import syntax_fault
 
+_DATASET_PATH = re.compile(r"^dataset_path: *[\"']?([^\s\"'#]+)", re.MULTILINE)
+_INCLUDE = re.compile(r"^include: *[\"']?([^\s\"'#]+)", re.MULTILINE)
 _DECLARATION = re.compile(r"^(?:task|group|tag): *[\"']?([\w.-]+)[\"']?\s*$", re.MULTILINE)
 
 
@@ -35,3 +38,13 @@ def declared(folder: Path) -> set[str]:
         for file in folder.rglob("*.yaml")
         for name in _DECLARATION.findall(file.read_text("utf-8"))
     }
+
+
+def reads_files_alone(folder: Path) -> bool:
+    """Whether all definitions in a folder are over files, and include no other's."""
+    texts = {file: file.read_text("utf-8") for file in folder.rglob("*.yaml")}
+    paths = {path for text in texts.values() for path in _DATASET_PATH.findall(text)}
+    taken_in = {(file.parent / one).resolve()
+                for file, text in texts.items() for one in _INCLUDE.findall(text)}  # fmt: skip
+    own = {file.resolve() for file in texts}
+    return taken_in <= own and paths <= set(READERS.values())

@@ -5,7 +5,6 @@ and responses come from our scorer and engine.
 """
 
 import importlib.util
-import re
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from evalkit.benchmarks.lm_eval_loading import TaskLoader
 
 RESULTS_FILE = "lm_eval_results.json"
-_DATASET_PATH = re.compile(r"^dataset_path: *[\"']?([^\s\"'#]+)", re.MULTILINE)
-_INCLUDE = re.compile(r"^include: *[\"']?([^\s\"'#]+)", re.MULTILINE)
 # The harness's own defaults: other seeds would draw other few-shot examples.
 SEEDS = {
     "random_seed": 0,
@@ -124,13 +121,7 @@ class LmEvalTasks(Benchmark):
 
         with quiet():
             hub, index = self._hub_datasets(), self._task_manager().task_index
-            known = {one.path for one in hub}
-            wrong += [
-                Problem("revisions", f"no task reads a dataset {name}", did_you_mean(name, known))
-                for name in self.options.revisions
-                if name not in known
-            ]
-            wrong += lm_eval_datasets.problems_of(hub)
+            wrong += lm_eval_datasets.problems_of(hub, self.options.revisions)
             return wrong + lm_eval_needs.problems_of(index, self.options.tasks)
 
     def prefetch(self) -> list[Prefetched]:
@@ -151,14 +142,8 @@ class LmEvalTasks(Benchmark):
     def _reads_hub(self) -> bool:
         """Whether a task may read the Hub; found out without the harness, which takes seconds."""
         folder = self._folder()
-        if folder is None or not set(self.options.tasks) <= lm_eval_folder.declared(folder):
-            return True
-        texts = {file: file.read_text("utf-8") for file in folder.rglob("*.yaml")}
-        paths = {path for text in texts.values() for path in _DATASET_PATH.findall(text)}
-        taken_in = {(file.parent / one).resolve()
-                    for file, text in texts.items() for one in _INCLUDE.findall(text)}  # fmt: skip
-        own = {file.resolve() for file in texts}
-        return not (taken_in <= own and paths <= set(lm_eval_data.READERS.values()))
+        own = folder is not None and set(self.options.tasks) <= lm_eval_folder.declared(folder)
+        return folder is None or not own or not lm_eval_folder.reads_files_alone(folder)
 
     def _hub_datasets(self) -> Any:
         """The datasets of all tasks but those that local data stands for."""

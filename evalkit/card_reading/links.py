@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _MARKDOWN = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(\s*<?([^)\s>]*)>?(?:\s+[\"'(][^)]*)?\)")
-_HTML = re.compile(r"<(a|img)\b[^>]*?\b(?:href|src)\s*=\s*[\"']([^\"']*)[\"'][^>]*>", re.I)
+_HTML = re.compile(r"<(a|img)\b[^<>]*?\b(?:href|src)\s*=\s*[\"']([^\"']*)[\"'][^<>]*>", re.I)
 _BARE = re.compile(r"https?://[^\s<>()\[\]\"'`|]+[^\s<>()\[\]\"'`|.,;:!?*]")
 
 
@@ -23,7 +23,7 @@ class Link:
 
 def links_of(line: int, text: str) -> Iterator[Link]:
     """Links of one line of prose, in no particular order."""
-    for mark in _MARKDOWN.finditer(text):
+    for mark in _MARKDOWN.finditer(text) if "](" in text else ():
         yield Link(line, mark[2], mark[3], bool(mark[1]))
         # A picture may be the text of a link.
         yield from links_of(line, mark[2]) if "](" in mark[2] else ()

@@ -21,6 +21,7 @@ _Path = tuple[str | int, ...]
 
 def index_figures(around: Surroundings, own: OwnNames) -> Iterator[Figure]:
     """All figures in order; an entry without a name is the card's own model."""
+    lines = {line.number: line.text for line in around.card.lines}
     for at, entry in enumerate(_entries(around.card)):
         name = str(entry.get("name") or "")
         subject = own.subject(name) if name else Subject("", is_own=True)
@@ -29,7 +30,7 @@ def index_figures(around: Surroundings, own: OwnNames) -> Iterator[Figure]:
             figure
             for number, result in enumerate(_list(entry.get("results")))
             if isinstance(result, Mapping)
-            for figure in _figures(around, subject, result, (*path, number))
+            for figure in _figures(around, subject, result, (*path, number), lines)
         ]
         boards = {board for one in found if (board := leaderboard_in(one.settings["source"]))}
         yield from around.settled(found, boards.pop() if len(boards) == 1 else None)
@@ -48,13 +49,17 @@ def tasks_of(card: Document) -> dict[str, str]:
 
 
 def _figures(
-    around: Surroundings, subject: Subject, result: Mapping[str, Any], path: _Path
+    around: Surroundings,
+    subject: Subject,
+    result: Mapping[str, Any],
+    path: _Path,
+    lines: Mapping[int, str],
 ) -> Iterator[Figure]:
     dataset = _mapping(result.get("dataset"))
     task = _task(dataset, around.vocabulary)
     for at, metric in enumerate(_list(result.get("metrics"))):
         line = around.card.key_line(*path, "metrics", at, "value")
-        number = _number(_mapping(metric).get("value"), around.card.lines[line - 1].text)
+        number = _number(_mapping(metric).get("value"), lines.get(line, ""))
         if task is None or number is None:
             continue
         kind = _metric(metric, around.vocabulary, task.metric)

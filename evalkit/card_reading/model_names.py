@@ -45,7 +45,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class OwnNames:
-    """The names by which a card's own model goes, by their letters; repos: with their owners."""
+    """The names by which a card's own model goes, in letters and digits alone."""
 
     names: frozenset[str]
 
@@ -64,7 +64,7 @@ def own_names(card: Document) -> OwnNames:
 
 
 def own_name(card: Document) -> str:
-    """The name of a card's model as its title or model-index has it; empty where there is none."""
+    """The name of a card's model as its model-index or title has it; empty where there is none."""
     return next((name for name in _named(card) if name), "")
 
 

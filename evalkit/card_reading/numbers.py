@@ -17,6 +17,7 @@ _WRITTEN = re.compile(
     rf"\s*(?P<late_percent>%)?\s*(?:\(\s*[+\-−↑↓]\s*{_VALUE}\s*%?\s*\))?\s*[†‡*↑↓✓✅🏆]*",
     re.IGNORECASE,
 )
+_LONGEST = 300  # characters of a cell that is read as a number, its markup included
 _SLACK = 1e-9  # of binary fractions
 
 
@@ -32,7 +33,7 @@ class Written(NamedTuple):
 
 def number_of(cell: str) -> Written | None:
     """The one number that a cell holds; None for text, differences and several numbers."""
-    text = plain(_FOOTNOTE.sub("", cell))
+    text = plain(_FOOTNOTE.sub("", cell)) if len(cell) <= _LONGEST else ""
     mark = _WRITTEN.fullmatch(text)
     if mark is None:
         return None

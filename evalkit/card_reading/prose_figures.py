@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 from evalkit.card_reading.figure import Figure
@@ -65,9 +66,17 @@ _OF_SOMETHING = re.compile(
     r"(?:\bof|=|:|\bis|\bwas)\s*$",
     re.IGNORECASE,
 )
+# Other quantities that sentences give for a task; "93 % on GSM8K" of them is no score.
+_OTHER_QUANTITY = re.compile(
+    r"\b(?:savings?|agree\w*|speed-?ups?|throughput|faster|latency|memory|contaminat\w*|overlaps?"
+    r"|correlat\w*|reduc\w*|improve\w*|gains?|increas\w*|decreas\w*|drops?|degradation|errors?"
+    r"|recover\w*|retain\w*|costs?|accept\w*)\b",
+    re.IGNORECASE,
+)
 _VERSION = re.compile(r"\bversions?\s*[:,]", re.IGNORECASE)
 _MODEL_LIKE = re.compile(r"\b[\w.]+/[\w.-]*\d[\w.-]*|\b[A-Za-z][\w.]*-[\w.-]*\d[\w.-]*")
 _COMPARES = re.compile(r"\b(?:vs|versus|compared|outperform\w*|surpass\w*|against|than)\b", re.I)
+_LONGEST = 2_000  # characters; what is longer is a list or a dump, and no sentence
 
 
 class _Named(NamedTuple):
@@ -87,7 +96,7 @@ class _Number(NamedTuple):
 def prose_figures(around: Surroundings, own: OwnNames) -> Iterator[Figure]:
     """The figures of all sentences, in order."""
     for sentence in around.card.sentences:
-        text = plain(sentence.text)
+        text = plain(sentence.text) if len(sentence.text) <= _LONGEST else ""
         numbers = list(_numbers(text))
         if numbers:
             yield from _Sentence(text, sentence.line, around, own).figures(numbers)
@@ -121,8 +130,7 @@ class _Sentence:
         """Its figures in order."""
         found: list[Figure] = []
         for number in numbers:
-            whose = self._subject(number)
-            name = self._name(number)
+            whose, name = self._subject(number), self._name(number)
             if name is None and found and whose is not None and self._follows_verb(number):
                 name = Name(found[-1].task, found[-1].metric, found[-1].settings)
             if whose is None or name is None or not _is_precise(number, name):
@@ -173,7 +181,8 @@ class _Sentence:
             return None
         nearest = min(after, key=lambda named: named.start)
         pattern = _AFTER_TASK if nearest.name.task else _AFTER_METRIC
-        if nearest.name.task and _OF_SOMETHING.search(self.text, 0, number.start):
+        before = self.text[: number.start]
+        if _OTHER_QUANTITY.search(before) or (nearest.name.task and _OF_SOMETHING.search(before)):
             return None
         between = self.text[number.end : nearest.start]
         return nearest if pattern.fullmatch(between) else None
@@ -196,7 +205,7 @@ class _Sentence:
         """Whose a number is; None where that is not clear."""
         verbs = [mark for mark in self.verbs if mark.end() <= number.start]
         if not verbs:
-            return None if self._speaks_of_others() else Subject("", is_own=True)
+            return None if self._speaks_of_others else Subject("", is_own=True)
         phrase = _CLAUSE.split(self.text[: verbs[-1].start()])[-1].strip()
         return self._named_by(phrase)
 
@@ -212,7 +221,9 @@ class _Sentence:
         is_clear = subject.is_own or any(one.isdigit() for one in mark["name"])
         return subject if is_clear else None
 
+    @cached_property
     def _speaks_of_others(self) -> bool:
+        """Whether it compares models, or names one that is not the card's own."""
         rest = self.text
         for named in self.names:
             rest = rest[: named.start] + " " * (named.end - named.start) + rest[named.end :]

@@ -89,10 +89,12 @@ class _Reader(NamedTuple):
     layout: Layout
     around: Surroundings
 
-    def cell(self, position: int, line: int, number: Written, name: Name) -> Cell:
-        """A number as a score, or as a recovery."""
-        if self.whose.kind == "recovery" or name.kind == "recovery":
+    def cell(self, position: int, line: int, number: Written, name: Name) -> Cell | None:
+        """A number as a score, or as a recovery; None for recoveries that stand among scores."""
+        if self.whose.kind == "recovery":
             return Cell(position, line, number, None)
+        if name.kind == "recovery":
+            return None
         subject, task = self.whose.subject, name.task or ""
         figure = Figure(
             line=line,
@@ -127,30 +129,25 @@ def _series(layout: Layout, around: Surroundings, own: OwnNames, line: int) -> I
     names = [name and around.named(name, known, line) for name in layout.tasks]
     for model, label in enumerate(layout.models):
         whose = _whose(label, around, own)
-        cells = {task: cell for (at, task), cell in layout.cells.items() if at == model}
+        cells = layout.cells[model]
         if whose is None or any(_is_difference(cell.text) for cell in cells.values()):
             continue
         numbers = {task: one for task, cell in cells.items() if (one := number_of(cell.text))}
         reader = _Reader(whose, layout, around)
         found = tuple(
-            reader.cell(task, cells[task].line, number, name)
+            cell
             for task, number in numbers.items()
-            if (name := names[task])
+            if (name := names[task]) and (cell := reader.cell(task, cells[task].line, number, name))
         )
-        yield from _split(whose, label.line, found, _is_whole(numbers, names))
+        if found:
+            is_whole = _is_whole(numbers, names)
+            yield Series(whose.subject, label.line, whose.kind, found, is_whole)
 
 
 def _is_whole(numbers: Collection[int], names: Sequence[Name | None]) -> bool:
     """Whether all numbers are understood, and every task that is has one."""
     derived = {at for at, name in enumerate(names) if name and name.kind == "recovery"}
     return set(numbers) - derived == {at for at, name in enumerate(names) if name} - derived
-
-
-def _split(whose: _Whose, line: int, cells: tuple[Cell, ...], is_whole: bool) -> Iterator[Series]:
-    """The scores of a model, or recoveries; those that stand among scores are left out."""
-    found = tuple(cell for cell in cells if whose.kind == "recovery" or cell.figure is not None)
-    if found:
-        yield Series(whose.subject, line, whose.kind, found, is_whole)
 
 
 def _whose(label: Label, around: Surroundings, own: OwnNames) -> _Whose | None:

@@ -26,8 +26,9 @@ class Surroundings(NamedTuple):
     def texts(self, line: int) -> Iterator[str]:
         """The lines right above, then the headings from the nearest one outwards."""
         section = self.card.section_of(line)
-        start = max(line - 1 - _LINES_ABOVE, section.line if section else 0)
-        yield from (one.text for one in reversed(self.card.lines[start : line - 1]))
+        start = section.line if section else 0
+        above = [one.text for one in self.card.prose if start < one.number < line]
+        yield from reversed(above[-_LINES_ABOVE:])
         holding = [one for one in self.card.sections if one.line <= line <= one.end]
         yield from (one.title for one in sorted(holding, key=lambda one: -one.line))
 
@@ -67,7 +68,7 @@ class Surroundings(NamedTuple):
         said: the leaderboard that the text around them names. They are one leaderboard's tasks,
         all written as parts of 1 or none, and length control means AlpacaEval 2.
         """
-        names = [self._task_among(figure, figures, said) for figure in figures]
+        names = self._tasks_among(figures, said)
         tasks = set(names)
         known = self.vocabulary.leaderboards.items()
         fits = [board for board, of in known if len(tasks & set(of)) >= _MOST]
@@ -91,15 +92,16 @@ class Surroundings(NamedTuple):
         metric = facts.get("also", {}).get(metric, metric)
         return replace(figure, task=task, metric=metric, settings=settings, scale=scale)
 
-    def _task_among(self, figure: Figure, figures: Sequence[Figure], said: str | None) -> str:
-        controlled = any(other.metric == _LENGTH_CONTROLLED for other in figures)
-        if figure.task in _ALPACA_EVAL and controlled:
-            return "alpaca_eval_2"
+    def _tasks_among(self, figures: Sequence[Figure], said: str | None) -> list[str]:
+        """The task of each figure, where the others tell which edition of it is meant."""
         facts = self.vocabulary.facts
         second = {one: fact["open_llm_v2"] for one, fact in facts.items() if "open_llm_v2" in fact}
-        among = {other.task for other in figures} & {*second, *second.values()}
+        among = {figure.task for figure in figures} & {*second, *second.values()}
         is_second = said == "open_llm_v2" or len(among) >= _MOST
-        return second.get(figure.task, figure.task) if is_second else figure.task
+        editions = dict(second) if is_second else {}
+        if any(figure.metric == _LENGTH_CONTROLLED for figure in figures):
+            editions |= dict.fromkeys(_ALPACA_EVAL, "alpaca_eval_2")
+        return [editions.get(figure.task, figure.task) for figure in figures]
 
     def _board_of_any(self, tasks: set[str]) -> str | None:
         known = self.vocabulary.leaderboards.items()

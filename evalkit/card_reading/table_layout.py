@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -12,6 +12,7 @@ from evalkit.card_reading.task_names import AVERAGE, ColumnKind, Name, Vocabular
 
 # Columns that say something of the scores beside them and hold none.
 _BESIDE: tuple[ColumnKind, ...] = ("task", "shots", "metric", "spread", "size", "other")
+_FEWEST_TASKS = 2  # among the headings, from which on the rows are models
 _LABELS = 3  # columns from the left among which the tasks are looked for
 
 
@@ -25,26 +26,32 @@ class Label(NamedTuple):
 class Layout(NamedTuple):
     """A table as models by tasks, whichever way round it is written.
 
-    tasks: None for what is not understood. cells: by model and task, as written, with their lines.
+    tasks: None for what is not understood. cells: of each model by task, as written, with lines.
     """
 
     rows_are: Literal["models", "tasks"]
     models: tuple[Label, ...]
     tasks: tuple[Name | None, ...]
-    cells: Mapping[tuple[int, int], Label]
+    cells: tuple[Mapping[int, Label], ...]
     has_spread: bool
 
 
 def layout_of(table: Table, vocabulary: Vocabulary) -> Layout | None:
     """The layout of a table of scores; None for other tables."""
+    heads = [
+        None if _is_beside(vocabulary, head) else vocabulary.name_of(head)
+        for head in table.head.cells
+    ]
     column = _task_column(table, vocabulary)
-    if column is not None:
+    if column is not None and _tasks(heads) < _FEWEST_TASKS:
         return _tasks_as_rows(table, vocabulary, column)
-    heads = [None if _is_beside(vocabulary, head) else vocabulary.name_of(head)
-             for head in table.head.cells]  # fmt: skip
     if any(name and name.kind != "recovery" for name in heads):
         return _models_as_rows(table, vocabulary, heads)
     return None
+
+
+def _tasks(names: Iterable[Name | None]) -> int:
+    return sum(name is not None and name.task is not None for name in names)
 
 
 def _task_column(table: Table, vocabulary: Vocabulary) -> int | None:
@@ -66,12 +73,14 @@ def _tasks_as_rows(table: Table, vocabulary: Vocabulary, labels: int) -> Layout:
         if column != labels and head.strip() and not _is_beside(vocabulary, head)
     ]
     models = tuple(Label(heads[column], table.head.line_of(column)) for column in columns)
-    cells = {
-        (at, row_number): Label(text, row.line_of(column))
-        for at, column in enumerate(columns)
-        for row_number, row in enumerate(table.rows)
-        if (text := _text(row, column))
-    }
+    cells = tuple(
+        {
+            task: Label(text, row.line_of(column))
+            for task, row in enumerate(table.rows)
+            if (text := _text(row, column))
+        }
+        for column in columns
+    )
     names = tuple(_row_names(table, vocabulary, labels))
     return Layout("tasks", models, names, cells, _has_spread(table, vocabulary))
 
@@ -112,12 +121,14 @@ def _models_as_rows(table: Table, vocabulary: Vocabulary, heads: list[Name | Non
     models = tuple(
         Label("" if labels is None else _text(row, labels), row.line) for row in table.rows
     )
-    cells = {
-        (at, task): Label(text, row.line_of(column))
-        for at, row in enumerate(table.rows)
-        for task, column in enumerate(columns)
-        if (text := _text(row, column)) and (labels is None or models[at].text)
-    }
+    cells = tuple(
+        {
+            task: Label(text, row.line_of(column))
+            for task, column in enumerate(columns)
+            if (text := _text(row, column)) and (labels is None or label.text)
+        }
+        for row, label in zip(table.rows, models, strict=True)
+    )
     names = tuple(heads[column] for column in columns)
     return Layout("models", models, names, cells, _has_spread(table, vocabulary))
 

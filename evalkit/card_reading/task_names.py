@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from typing import Any, Literal
 
-import yaml
-
 from evalkit import resources
 from evalkit.card_reading.tables import plain
 from evalkit.records import Scale
@@ -21,6 +19,7 @@ from evalkit.records import Scale
 ColumnKind = Literal["own", "model", "task", "shots", "metric", "spread", "size", "other"]
 Need = Literal["shots", "judge"]
 AVERAGE = "average"
+_LONGEST = 300  # characters of a name, its markup included
 
 _BRACKETS = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]")
 _SHOTS = re.compile(r"\b(\d+)[-\s]?shots?\b(?:\s+(?:learning|setting))?|\b(zero)[-\s]?shot\b", re.I)
@@ -70,6 +69,8 @@ class Vocabulary:
 
     def name_of(self, text: str) -> Name | None:
         """What a heading or label names; None unless every part of it is understood."""
+        if len(text) > _LONGEST:
+            return None
         text = plain(text)
         whole = self._known(_ORNAMENTS.sub("", text))
         if whole is not None:
@@ -132,8 +133,8 @@ class Vocabulary:
 @cache
 def shipped() -> Vocabulary:
     """The names that ship with evalkit."""
-    data = yaml.safe_load(resources.template("task_names.yaml"))
-    labels = yaml.safe_load(resources.template("labels.yaml"))
+    data = resources.template_data("task_names.yaml")
+    labels = resources.template_data("labels.yaml")
     metrics = {name: _names(name, fact) for name, fact in data["metrics"].items()}
     tasks = {name: _names(name, fact) for name, fact in data["tasks"].items()}
     return Vocabulary(
@@ -199,8 +200,10 @@ def _in_prose(
     averages = set(map(letters, data["averages"]))
     spoken = {name for names in metrics.values() for name in names if " " in name}
     spoken = {name for name in spoken if letters(name) not in averages}
-    names = sorted({name for of in tasks.values() for name in of} | spoken, key=len, reverse=True)
-    parts = [_loosely(name, exactly=name in data["words"]) for name in names]
+    words = {word.casefold() for word in data["words"]} - set(data["words"])
+    names = ({name for of in tasks.values() for name in of} | spoken) - words
+    ordered = sorted(names, key=len, reverse=True)
+    parts = [_loosely(name, exactly=name in data["words"]) for name in ordered]
     return re.compile(rf"(?<![\w/-])(?:{'|'.join(parts)})(?!\w|-\w|/\w)")
 
 

@@ -6,4 +6,5 @@ from evalkit.card_schema.checking import validate as validate
 from evalkit.card_schema.fault import Fault as Fault
 from evalkit.card_schema.fault import Kind as Kind
 from evalkit.card_schema.ids import id_fault as id_fault
+from evalkit.card_schema.keys import kind_of as kind_of
 from evalkit.card_schema.keys import meant_key as meant_key

@@ -38,6 +38,16 @@ def key_faults(metadata: Mapping[Any, Any], kind: str) -> Iterator[Fault]:
             yield Fault((key,), "unknown", message, fix, "warning")
 
 
+def kind_of(metadata: Mapping[Any, Any]) -> str:
+    """`dataset` for metadata with keys that only data sets have, else `model`."""
+    keys = {key for key in metadata if type(key) is str}
+    only_models, only_datasets = (
+        known("model") - known("dataset"),
+        known("dataset") - known("model"),
+    )
+    return "dataset" if keys & only_datasets and not keys & only_models else "model"
+
+
 @cache
 def known(kind: str) -> frozenset[str]:
     """The keys that the cards of a kind of repository have."""

@@ -7,8 +7,9 @@ belongs beside it.
 from evalkit.cards.card import build_card, build_files
 from evalkit.cards.curves import drawn_points
 from evalkit.cards.dataset_card import PairsFacts, build_dataset_card
+from evalkit.cards.eval_results import eval_result_paths
 from evalkit.cards.family_page import build_family_page
-from evalkit.cards.links import CARD_FILE, FIGURES_FOLDER, RESULTS_FOLDER, results_folder
+from evalkit.cards.links import CARD_FILE, results_folder
 from evalkit.cards.picture import build_figures, can_draw
 from evalkit.cards.recording import Book, records_of
 from evalkit.cards.regions import is_sealed, rebuilt
@@ -16,8 +17,6 @@ from evalkit.cards.terms import faults as licence_faults
 
 __all__ = [
     "CARD_FILE",
-    "FIGURES_FOLDER",
-    "RESULTS_FOLDER",
     "Book",
     "PairsFacts",
     "build_card",
@@ -27,6 +26,7 @@ __all__ = [
     "build_files",
     "can_draw",
     "drawn_points",
+    "eval_result_paths",
     "is_sealed",
     "licence_faults",
     "rebuilt",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from evalkit import frontmatter
-from evalkit.cards import evaluation, making, relatives, sources, use, values
+from evalkit import card_schema, frontmatter
+from evalkit.cards import evaluation, making, relatives, sources, use, values, versus
 from evalkit.cards.eval_results import eval_results
 from evalkit.cards.imported import unseen
 from evalkit.cards.lineage import citations, datasets, line_of, methods, parent_of, round_of
@@ -29,7 +29,7 @@ from evalkit.cards.regions import rebuilt, sealed
 from evalkit.cards.rendering import render
 from evalkit.cards.result_tables import ResultTable, result_tables
 from evalkit.cards.terms import faults, notices, terms
-from evalkit.errors import CardError
+from evalkit.errors import CardError, Problem
 from evalkit.family import Family, Member
 from evalkit.leaderboard import Definition
 from evalkit.markdown import Markdown, link
@@ -51,24 +51,29 @@ def build_card(
 
     Raises:
         CardError: the member is not ours to describe; its licence or name breaks that of its base;
-            or a number is missing, not finite, or not what its record says.
+            its metadata is not what cards may hold; or a number is missing, not finite, or not what
+            its record says.
     """
     if not member.is_ours:
         raise CardError(
             f"{member.title} was not made by evalkit: its card is its authors'",
             "cards are built for your own model (base.own), built bases, iterations and variants",
         )
+    book = Book(records_of(family)) if book is None else book
+    metadata = front_matter(family, member, book)
     wrong = list(faults(family.card["license"], base_id(family), [member.title]))
+    wrong += [
+        Problem(f"the card's {fault.where}", fault.message, fault.fix)
+        for fault in card_schema.validate(metadata)
+        if fault.severity == "error"
+    ]
     if wrong:
         what = f"{member.title} may not be published as its card says"
         raise CardError(what, problems=wrong)
-    book = Book(records_of(family)) if book is None else book
     context = _context(family, member, definition, book)
     context["curves"] = training_picture(family, member) if pictured else None
     context["pictures"] = result_pictures(family, member, definition) if pictured else []
-    text = frontmatter.join(
-        front_matter(family, member, book), "\n" + render(f"cards/{member.kind}.md.j2", context)
-    )
+    text = frontmatter.join(metadata, "\n" + render(f"cards/{member.kind}.md.j2", context))
     if member.checkpoint.path.startswith("/") and member.checkpoint.path in text:
         raise CardError(f"the card of {member.title} quotes a path of this machine")
     return sealed(text)
@@ -92,10 +97,11 @@ def build_files(
     Raises:
         CardError: as `build_card` does; or the card that is to be replaced was edited by hand.
     """
+    book = Book(records_of(family)) if book is None else book
     text = build_card(family, member, definition, can_draw(), book)
     if before is not None:
         text = rebuilt(text, before, overwrite)
-    texts = {CARD_FILE: text, **eval_results(family, member), **notices(family, member)}
+    texts = {CARD_FILE: text, **eval_results(family, member, book), **notices(family, member)}
     files = {name: content.encode("utf-8") for name, content in texts.items()}
     return {**files, **(build_figures(family, member, definition) if can_draw() else {})}
 
@@ -109,14 +115,15 @@ def _context(
     return {
         "family": family,
         "member": member,
+        "plural": False,
         "card": family.card,
         "parent": parent and member_link(family, parent),
         "base": relatives.base(family),
         "lineage": [relatives.step(family, one, member) for one in line_of(family, member)],
         "methods": [making.method_link(name) for name in methods(family, member)],
         "results": [_table(family, one, book) for one in tables],
-        "versus": evaluation.versus(family, member, columns),
-        "gate": evaluation.gate(family, member),
+        "versus": versus.versus(family, member, columns),
+        "gate": versus.gate(family, member),
         "measured": evaluation.measured(family, member, book),
         "snippet": use.snippet(family, member),
         "serve": f"vllm serve {use.model_id(family, member)}",
@@ -135,7 +142,7 @@ def _context(
         "commands": use.commands(family),
         "recipe": use.recipe(family),
         "versions": values.phrase(family.versions),
-        "recovery": evaluation.recovery(family, member, columns, book),
+        "recovery": versus.recovery(family, member, columns, book),
     }
 
 

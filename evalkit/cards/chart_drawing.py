@@ -18,6 +18,7 @@ def chart_figure(chart: Chart) -> Any:
     rows = len(chart.places) * (1 + 0.4 * (len(chart.series) - 1))
     figure = empty_figure(WIDTH_IN, COURSE_IN if course else 0.9 + ROW_IN * rows)
     axes = figure.subplots()
+    axes.set_title(plain_text(chart.title), loc="left", fontsize=8)
     drawn = {
         series.title: _draw(axes, chart, series, number)
         for number, series in enumerate(chart.series)
@@ -30,7 +31,7 @@ def chart_figure(chart: Chart) -> Any:
     else:
         axes.set_yticks(range(len(places)), places)
         axes.set_xlabel(chart.axis)
-        axes.invert_yaxis()
+        axes.set_ylim(len(places) - 0.5, -0.5)  # the first on top
         axes.grid(visible=False, axis="y")
     if chart.form == "changes":
         axes.axvline(0, color=INK, linewidth=1.0, zorder=1)
@@ -51,7 +52,7 @@ def _draw(axes: Any, chart: Chart, series: Series, number: int) -> Any:
     course = chart.form == "course"
     along = [place + (0.25 if course else 1.0) * shift for place in at]
     x, y = (along, values) if course else (values, along)
-    reach = {"yerr" if course else "xerr": [below, above]}
+    reach = {"yerr" if course else "xerr": [below, above]} if any(below + above) else {}
     colour = COLOURS[number % len(COLOURS)]
     found = axes.errorbar(
         x,

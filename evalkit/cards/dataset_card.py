@@ -12,7 +12,7 @@ from evalkit.cards.links import hub_page, is_hub_id, member_link
 from evalkit.cards.regions import sealed
 from evalkit.cards.rendering import render
 from evalkit.errors import CardError
-from evalkit.family import Family, Member
+from evalkit.family import Family, Member, TrainingFacts
 from evalkit.markdown import Markdown, link
 
 # Source: hub-docs, datasetcard.md: `size_categories`.
@@ -52,7 +52,7 @@ def build_dataset_card(family: Family, member: Member, facts: PairsFacts) -> str
         "judge": values.phrase(values.portable(training.judge)) if training.judge else "",
         "source": making.data(training.data),
         "prompts_from": _licensed_by(training.data),
-        "sampling": values.phrase(values.portable(training.sampling or {})),
+        "responses": _responses(family, parent, training),
         "dropped": values.phrase(training.dropped),
         "card": family.card,
         "snippet": _snippet(facts),
@@ -77,6 +77,12 @@ def _metadata(family: Family, member: Member, facts: PairsFacts) -> dict[str, An
         ],
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _responses(family: Family, policy: Member, training: TrainingFacts) -> Markdown:
+    """Who wrote them, and how they were drawn."""
+    drawn = values.phrase(values.portable(training.sampling or {}))
+    return Markdown(f"{member_link(family, policy)}{f' ({drawn})' if drawn else ''}")
 
 
 def _licensed_by(data: Any) -> Markdown:

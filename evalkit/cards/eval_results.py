@@ -14,7 +14,9 @@ import yaml
 from evalkit import frontmatter, resources
 from evalkit.cards import values
 from evalkit.cards.model_index import source_of
+from evalkit.cards.recording import Book
 from evalkit.family import Family, Member
+from evalkit.leaderboard import Found
 from evalkit.records import ResultSet, Score
 from evalkit.standings import decimals_of, number
 
@@ -22,7 +24,7 @@ FOLDER = ".eval_results"
 DECIMALS = 2
 
 
-def eval_results(family: Family, member: Member) -> dict[str, str]:
+def eval_results(family: Family, member: Member, book: Book) -> dict[str, str]:
     """Path beside the card -> YAML of each registered benchmark that a member was measured on.
 
     Figures that others report are theirs to send; scores over a part of the items are another
@@ -35,8 +37,19 @@ def eval_results(family: Family, member: Member) -> dict[str, str]:
                 continue
             for score in _of(one, result):
                 path = f"{FOLDER}/{one['file']}.yaml"
+                shown = str(float(number(score.value, DECIMALS)))
+                book.cite(member, score.metric, shown, Found(score, result))
                 found.setdefault(path, []).append(_entry(family, member, one, result, score))
     return {path: frontmatter.dump(entries) for path, entries in found.items()}
+
+
+def eval_result_paths() -> list[str]:
+    """Every path that `eval_results` may give."""
+    return [_path(one) for one in _registered()]
+
+
+def _path(one: Mapping[str, Any]) -> str:
+    return f"{FOLDER}/{one['file']}.yaml"
 
 
 def _of(one: Mapping[str, Any], result: ResultSet) -> Iterator[Score]:

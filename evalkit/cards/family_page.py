@@ -5,6 +5,7 @@ from __future__ import annotations
 from evalkit.cards import making, relatives, sources, values
 from evalkit.cards.lineage import citations, datasets, methods
 from evalkit.cards.links import addresses, base_id, hub_page, member_link
+from evalkit.cards.recording import Book, cite_standings, records_of
 from evalkit.cards.regions import sealed
 from evalkit.cards.rendering import render
 from evalkit.cards.result_tables import result_tables
@@ -20,16 +21,19 @@ def build_family_page(family: Family) -> str:
     newest = last or family.members[-1]
     shaped = list(dict.fromkeys(name for one in family.members for name in methods(family, one)))
     data = list(dict.fromkeys(name for one in family.members for name in datasets(family, one)))
+    tables, book = result_tables(family, newest, own_row=False), Book(records_of(family))
+    for one in tables:
+        cite_standings(book, one.standings)  # each number has a record, in its model's repository
     cited = dict.fromkeys(entry for one in family.members for entry in citations(family, one))
     context = {
         "card": family.card,
         "member": newest,
+        "plural": True,
         "base_id": base_id(family),
         "base": relatives.base(family),
         "models": _models(family),
         "results": [
-            {"title": one.title, "shown": one.markdown(addresses(family))}
-            for one in result_tables(family, newest, own_row=False)
+            {"title": one.title, "shown": one.markdown(addresses(family))} for one in tables
         ],
         "methods": [_method(name) for name in shaped],
         "datasets": [link(name, hub_page(name, "datasets/")) for name in data],

@@ -1,4 +1,4 @@
-"""What a card says of a model that evalkit has not loaded: what was imported, and what is stated."""
+"""What a card says of a model that evalkit has not loaded: what was imported, what is stated."""
 
 from __future__ import annotations
 
@@ -151,8 +151,7 @@ def _settings(steps: Sequence[StatedStep]) -> Markdown:
 def _source(facts: StatedFacts) -> Markdown:
     if not facts.source:
         return Markdown("")
-    is_page = facts.source.startswith(("https://", "http://"))
-    shown = (
-        link(facts.source.partition("://")[2], facts.source) if is_page else escape(facts.source)
-    )
+    scheme, _, page = facts.source.partition("://")
+    is_page = scheme in ("https", "http")
+    shown = link(page, facts.source) if is_page else escape(facts.source)
     return Markdown(f"{shown} ({escape(facts.date)})" if facts.date else shown)

@@ -21,9 +21,9 @@ def results_folder(benchmark: str) -> str:
     return f"{RESULTS_FOLDER}/{benchmark}"
 
 
-def results_link(benchmark: str = "") -> Markdown:
-    """A link to the folder of one benchmark's records, or of all, within the repository."""
-    path = results_folder(benchmark) if benchmark else RESULTS_FOLDER
+def results_link(benchmark: str) -> Markdown:
+    """A link to the folder of one benchmark's raw files within the repository."""
+    path = results_folder(benchmark)
     return Markdown(f"[{code(f'{path}/')}]({quote(path)})")
 
 

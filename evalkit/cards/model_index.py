@@ -82,10 +82,19 @@ def _conventional(result: ResultSet, score: Score) -> Column | None:
         (
             column
             for column in conventional_columns()
-            if column.benchmark == result.benchmark and column.admits(score)
+            if column.benchmark == result.benchmark
+            and column.admits(score)
+            and _is_whole(column.model_index, result, score)
         ),
         None,
     )
+
+
+def _is_whole(entry: IndexEntry | None, result: ResultSet, score: Score) -> bool:
+    """Whether the score is over all items; how many a figure of others is of is theirs to say."""
+    if entry is None or entry.n is None or "reported" in result.provenance:
+        return True
+    return score.n is not None and score.n + score.missing == entry.n
 
 
 def _own_dataset(result: ResultSet, score: Score, made_by: str) -> dict[str, Any]:

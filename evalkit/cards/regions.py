@@ -33,7 +33,8 @@ _SHOWN = 6  # lines of an edit that a message quotes
 class Region(NamedTuple):
     """What stands between two marks.
 
-    heading: of the section it stands in, empty above the first. line: of its first mark.
+    heading: of the section it stands in, empty above the first and for one whose section is gone.
+    line: of its first mark.
     """
 
     name: str
@@ -101,7 +102,7 @@ def regions(text: str) -> list[Region]:
         if any(other.name == name for other in found):
             raise _broken(start, f"the name '{name}' stands twice")
         held = "\n".join(line.text for line in document.lines[start + 1 : end])
-        section = document.section_of(start + 1)
+        section = None if _is_homeless(document, start) else document.section_of(start + 1)
         found.append(Region(name, held, section.title if section else "", start + 1))
         _refuse_unclosed(held, start)
     return found
@@ -124,6 +125,11 @@ def _pairs(document: Document) -> Iterator[tuple[int, int]]:
             start = None
     if start is not None:
         raise _broken(start, "it is not closed (nor may a code block in it stay open)")
+
+
+def _is_homeless(document: Document, start: int) -> bool:
+    above = (line.text for line in reversed(document.lines[:start]) if line.text.strip())
+    return next(above, "") == HOMELESS
 
 
 def _name(mark: str) -> str:

@@ -131,8 +131,8 @@ def _other_figures(definition: Definition, row: Member, member: Member) -> Itera
                     who = f"{by_whom(result)}{_how(score, shown.score)}"
                     what = f"{escape(column.heading)} {_number(score, column)}"
                     told.setdefault(who, []).append(what)
-    for who, what in told.items():
-        yield Markdown(f"{escape(row.title)} according to {who}: {'; '.join(what)}.")
+    for who, numbers in told.items():
+        yield Markdown(f"{escape(row.title)} according to {who}: {'; '.join(numbers)}.")
 
 
 def _how(score: Score, shown: Score) -> str:

@@ -1,4 +1,4 @@
-"""Under which terms a model may be used: its licence, those of its bases, and what they oblige to."""
+"""Terms of a model's use: its licence, those of its bases, and what they oblige to."""
 
 from __future__ import annotations
 

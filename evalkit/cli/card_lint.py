@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +17,31 @@ from evalkit.cli.cards import card
 from evalkit.cli.options import Command, json_flag, option
 
 if TYPE_CHECKING:
+    from evalkit.card_reading import Document
     from evalkit.lint import Context, Finding, Rule
     from evalkit.lint.card_file import Change
 
 
-@dataclass
+MANY = 32  # cards from which on all cores share them
+
+
+@dataclass(frozen=True)
+class _How:
+    """What the flags say of all cards."""
+
+    ignore: tuple[str, ...]
+    rule_files: tuple[Path, ...]
+    base_cards: tuple[str, ...]
+    config: Path | None
+    fix: bool
+
+
+@dataclass(frozen=True)
 class _Linted:
     """A card as it was asked for, and what lint says of it. revision: of one on the Hub."""
 
     card: str
     file: str
-    context: Context
     revision: str | None
     findings: list[Finding]
     changes: list[Change]
@@ -76,11 +93,9 @@ def lint_cards(
     CARD is a file, a model's folder (its config.json and files are looked at, too), or a Hub id
     (owner/name, or owner/name@revision). Nothing else is asked of any server.
     """  # fmt: skip
-    from evalkit.lint import chosen
-
-    rules = chosen(ignore, rule_files)
-    bases = [_context_of(name)[0].card for name in base_cards]
-    found = [_linted(name, rules, bases, config, fix) for name in cards]
+    how = _How(ignore, rule_files, base_cards, config, fix)
+    rules, _ = _applied(how)  # before any card is read: what is wrong with the flags
+    found = _all_linted(cards, how)
     if as_json:
         echo_json({"cards": [_as_json(one) for one in found]})
     else:
@@ -112,29 +127,45 @@ def show_rules(name: str | None, as_json: bool) -> None:
         click.echo("\n".join(_page(shown[0])))
 
 
-def _linted(
-    name: str, rules: Sequence[Rule], bases: list[Any], config: Path | None, fix: bool
-) -> _Linted:
+def _all_linted(names: Sequence[str], how: _How) -> list[_Linted]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if len(names) < MANY or not cores or cores == 1:
+        return [_linted(name, how) for name in names]
+    with ProcessPoolExecutor(cores) as pool:
+        return list(pool.map(partial(_linted, how=how), names, chunksize=MANY // 4))
+
+
+@cache
+def _applied(how: _How) -> tuple[Sequence[Rule], list[Document]]:
+    """The rules to apply, and the cards of the bases."""
+    from evalkit.lint import chosen
+
+    rules = chosen(how.ignore, how.rule_files)
+    return rules, [_context_of(name)[0].card for name in how.base_cards]
+
+
+def _linted(name: str, how: _How) -> _Linted:
     from evalkit.errors import CardError
     from evalkit.lint import context_of, lint
     from evalkit.lint.card_file import mend_file
     from evalkit.lint.linting import CARD_FILE
 
-    context, revision = _context_of(name, bases, config)
+    rules, bases = _applied(how)
+    context, revision = _context_of(name, bases, how.config)
     changes: list[Change] = []
     file = Path(name) / CARD_FILE if Path(name).is_dir() else Path(name)
-    if fix:
+    if how.fix:
         if revision is not None:
             hint = f"hf download {name.partition('@')[0]} --local-dir FOLDER"
             raise CardError(f"{name} lies on the Hub, where --fix changes nothing", hint)
         changes = mend_file(file, context, rules)
-        context = context_of(Path(name), bases, config) if changes else context
+        context = context_of(Path(name), bases, how.config) if changes else context
     shown = f"{name}/{CARD_FILE}" if revision is not None else str(file)
-    return _Linted(name, shown, context, revision, lint(context, rules), changes)
+    return _Linted(name, shown, revision, lint(context, rules), changes)
 
 
 def _context_of(
-    name: str, bases: Sequence[Any] = (), config: Path | None = None
+    name: str, bases: Sequence[Document] = (), config: Path | None = None
 ) -> tuple[Context, str | None]:
     """A card's context; with the commit that it was read at, where it lies on the Hub."""
     from dataclasses import replace

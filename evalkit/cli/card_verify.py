@@ -26,7 +26,7 @@ AGAIN = "To measure again"
     "run_folder",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="A finished run of evalkit.",
+    help="A run of evalkit, as far as it has measured.",
 )
 @option(
     "--results",
@@ -145,9 +145,10 @@ def _print(checked: tuple[Checked, ...]) -> None:
 
 
 def _row(one: Checked) -> list[str]:
+    place = f"{one.file}:{one.line}" if one.file else str(one.line)
+    of = f"{one.name}, {one.model}".rstrip(", ")
     where = "; ".join(part for part in (one.where, one.why) if part)
-    return [str(one.line), one.shown, f"{one.name}, {one.model}".rstrip(", "), one.outcome,
-            one.known, where]  # fmt: skip
+    return [place, one.shown, of, one.outcome, one.known, where]
 
 
 def _print_changes(found: list[Change]) -> None:

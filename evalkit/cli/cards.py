@@ -17,6 +17,10 @@ from evalkit.cli.recipes import add_recipe_command
 if TYPE_CHECKING:
     from evalkit.pipeline.card_order import CardOrder
 
+ORDERED = (
+    "ORDER is a YAML file with 'model: ID': what a person states of a model that evalkit has not"
+    " trained, see docs/cards.md."
+)
 FROM = "For results of other tools, in place of a recipe or a model"
 RELATIONS = ("finetune", "quantized", "merge", "adapter")
 # Of the flags that a recipe's card has too, those that mean the same beside --from.
@@ -57,7 +61,8 @@ def _with_results(command: click.Command) -> None:
     of_recipe = command.callback
     assert of_recipe is not None
     what = next(one for one in command.params if isinstance(one, click.Argument))
-    what.required, what.metavar = False, f"[{what.metavar}]"
+    what.required, what.metavar = False, f"[{what.metavar}|ORDER]"
+    command.help = f"{command.help}\n\n{ORDERED}"
     place = sum(isinstance(one, click.Argument) for one in command.params)
     command.params[place:place] = FROM_FLAGS
     own = {option.name for option in FROM_FLAGS}

@@ -22,13 +22,21 @@ def hub() -> None:
     type=click.IntRange(0, 65535),
     default=8000,
     show_default=True,
-    help="Port on 127.0.0.1.",
+    help="Port; 0 takes a free one.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on. Others than this machine's own let everybody in who reaches it.",
 )
 @json_flag
-def serve(root: Path, port: int, as_json: bool) -> None:
+def serve(root: Path, port: int, host: str, as_json: bool) -> None:
     """Serve a folder with the Hub's HTTP protocol, until interrupted.
 
-    With --json, one line on stdout once it answers.
+    A rehearsal stage: it takes and gives what unmodified clients of the Hub send and ask for, and
+    proves nothing about what the public Hub would accept. With --json, one line on stdout once it
+    answers.
     """
     from evalkit.hub.serve import Server
     from evalkit.hub.serve import serve as serve_hub
@@ -40,8 +48,9 @@ def serve(root: Path, port: int, as_json: bool) -> None:
         click.echo(f"serving {root} at {server.endpoint} (Ctrl-C ends it)")
         click.echo(f"  HF_ENDPOINT={server.endpoint}  is all that loading from it needs")
         click.echo(f"  private repositories: HF_TOKEN=$(evalkit hub token --root {root})  too")
+        click.echo(f"  in a browser: {server.endpoint}/login, with that token as password")
 
-    serve_hub(root, port, ready=announce)
+    serve_hub(root, port, host=host, ready=announce)
 
 
 @hub.command()

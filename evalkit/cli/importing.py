@@ -65,6 +65,8 @@ def import_(
         echo_json([one.described() for one in found])
         return
     print_columns([HEAD, *(row for one in found for row in _rows(one))])
+    for digest, file in {_digest(one): one.file for one in found}.items():
+        click.echo(f"source {digest}: {file}")
     for one in found:
         if one.folder is not None:
             click.echo(f"written: {one.folder}")
@@ -74,17 +76,20 @@ def _rows(kept: Kept) -> list[list[str]]:
     from evalkit.standings import decimals_of, number
 
     imported = kept.result.provenance["imported"]
-    source = f"{kept.file.name} {str(imported['sha256'])[:12]}"
     return [
         [
             kept.model,
             score.task,
             score.metric,
-            number(score.value, max(2, decimals_of(score))),
+            number(score.value, decimals_of(score) and max(2, decimals_of(score))),
             "not stated" if score.n is None else str(score.n),
             "" if score.stderr is None else number(score.stderr, 2),
             str(imported["tool"]),
-            source,
+            _digest(kept),
         ]
         for score in kept.result.scores
     ]
+
+
+def _digest(kept: Kept) -> str:
+    return str(kept.result.provenance["imported"]["sha256"])[:12]

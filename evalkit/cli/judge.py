@@ -205,7 +205,7 @@ def _print_calibration(found: Mapping[str, Any]) -> None:
         [
             one["name"], _interval(one["win_rate"], 1), f"{one['official_win_rate']:.1f}",
             _interval(one["offset"], 1),
-            "" if one["agreement"] is None else f"{100 * one['agreement']:.1f} %",
+            _interval(one["agreement"], 3),
             str(one["n"]), str(one["missing"]),
         ]
         for one in found["anchors"]

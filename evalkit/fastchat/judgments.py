@@ -112,7 +112,7 @@ def _placed(file: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _judged_rating(where: str, row: Row, name: str, categories: Mapping[str, str]) -> JudgedRating:
-    score, turn = json_rows.number(row, "score", where), _turn(where, row)
+    score, turn = json_rows.finite(row, "score", where), _turn(where, row)
     rating = Rating(
         str(row.get("question_id")),
         _category(row, categories),
@@ -147,7 +147,7 @@ def _winner(where: str, row: Row, key: str) -> Winner | None:
 
 
 def _turn(where: str, row: Row) -> int:
-    turn = json_rows.number(row, "turn", where)
+    turn = json_rows.finite(row, "turn", where)
     if turn is None or turn < 1 or turn != int(turn):
         raise RecipeError(f"{where}: 'turn' is {row['turn']!r}; turns count from 1")
     return int(turn)
@@ -177,7 +177,7 @@ def _from_wide(
     found = []
     for where, row in rows:
         for turn in graded:
-            score = json_rows.number(row, f"score_turn{turn}", where)
+            score = json_rows.finite(row, f"score_turn{turn}", where)
             rating = Rating(
                 str(row["question_id"]),
                 _category(row, categories),

@@ -1,5 +1,6 @@
 """What every route shares: who is asking, for which repository, and how refusals are answered."""
 
+import base64
 import errno
 import json
 from collections.abc import Callable
@@ -126,9 +127,13 @@ class Call:
 
     def _user(self) -> User | None:
         scheme, _, token = self.request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        # A browser asks for a name and a password, and sends both to whoever makes it ask for a
+        # page here: they are good for reading alone.
+        if scheme.lower() == "basic" and self.request.method in ("GET", "HEAD"):
+            token = _password(token)
+        elif scheme.lower() != "bearer":
             return None
-        return self.store.tokens.user_of(token.strip())
+        return self.store.tokens.user_of(token.strip()) if token.strip() else None
 
 
 Handler = Callable[[Call], Response]
@@ -149,13 +154,24 @@ def answer(value: Any, status: int = 200) -> JSONResponse:
     return JSONResponse(value, status)
 
 
-def refused(_: Request, refusal: Exception) -> Response:
+def _password(credentials: str) -> str:
+    """The password of basic credentials; empty where they are none."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
+
+
+def refused(request: Request, refusal: Exception) -> Response:
     """A refusal as the Hub's clients understand it: they read the headers, people the body."""
     assert isinstance(refusal, RefusedError)
     headers = {"X-Error-Message": refusal.message.encode("ascii", "replace").decode()}
     headers["X-Error-Message"] = " ".join(headers["X-Error-Message"].split())
     if refusal.code:
         headers["X-Error-Code"] = refusal.code
+    if refusal.status == 401 and "text/html" in request.headers.get("accept", ""):
+        # Of browsers alone: they then ask for a name, which is not looked at, and the token.
+        headers["WWW-Authenticate"] = 'Basic realm="a token of this Hub as password"'
     return JSONResponse({"error": refusal.message, **refusal.body}, refusal.status, headers)
 
 

@@ -14,7 +14,7 @@ table{border-collapse:collapse;display:block;overflow-x:auto;max-width:100%}
 td,th{border:1px solid var(--line);padding:.25rem .7rem;text-align:left;vertical-align:top}
 th{background:var(--soft)}pre{background:var(--soft);padding:.9rem;overflow:auto;border-radius:6px}
 code{font-size:.9em}:not(pre)>code{background:var(--soft);padding:.1em .3em;border-radius:4px}
-img{max-width:100%;height:auto}
+img{max-width:100%;height:auto}article p,article li,.box dd{overflow-wrap:anywhere}
 blockquote{border-left:3px solid var(--line);margin-left:0;padding-left:1rem}
 .box{border:1px solid var(--line);border-radius:8px;padding:.6rem 1rem;margin-bottom:1.5rem}
 .box dl{display:grid;grid-template-columns:max-content 1fr;gap:.3rem 1rem;margin:.2rem 0}
@@ -37,7 +37,11 @@ _REPOSITORY = """{% extends "frame" %}{% block body %}<h1 class="name">{{ title 
 _INDEX = """{% extends "frame" %}{% block body %}<h1>{{ title }}</h1>
 {% for heading, rows in groups %}<h2>{{ heading }}</h2>
 <ul>{% for href, name in rows %}<li><a href="{{ href }}">{{ name }}</a></li>
-{% else %}<li class="note">none that everyone may see</li>{% endfor %}</ul>{% endfor %}
+{% else %}<li class="note">none{{ "" if user else " that everyone may see" }}</li>
+{% endfor %}</ul>{% endfor %}
+<p class="note">{% if user %}seen by {{ user }}{% else %}<a href="/login">sign in</a>
+for private ones: any name, and as password what <code>evalkit hub token</code> prints
+{% endif %}</p>
 {% endblock %}"""
 _CARD = """{% extends "repository" %}{% block content %}
 {% if box %}<div class="box" id="front-matter"><dl>{% for key, items in box %}<dt>{{ key }}</dt>

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from evalkit import frontmatter
@@ -17,7 +17,7 @@ from evalkit.hub.discussions import Discussions
 from evalkit.hub.refused import RefusedError
 from evalkit.hub.rendering import rendered
 from evalkit.hub.repository import MAIN, Commit, Repository
-from evalkit.hub.routes_collection import visible
+from evalkit.hub.routes_collection import may_see, visible
 
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'none';"
@@ -33,9 +33,17 @@ def index(call: Call) -> Response:
     for kind in ("model", "dataset"):
         seen = [r for r in call.store.repositories(kind) if call.may_see(r)]
         groups.append((f"{kind.capitalize()}s", [(_path(r), r.id) for r in seen]))
-    lists = [value for value in call.store.collections.all() if not value["private"]]
+    lists = [value for value in call.store.collections.all() if may_see(call, value)]
     rows = [(f"/collections/{value['slug']}", value["title"]) for value in lists]
-    return _page("index", title="Repositories", groups=[*groups, ("Collections", rows)])
+    groups.append(("Collections", rows))
+    user = call.user.name if call.user else ""
+    return _page("index", title="Repositories", groups=groups, user=user)
+
+
+def login(call: Call) -> Response:
+    """Makes a browser ask for a token, and shows the list once it has one."""
+    call.need_user()
+    return RedirectResponse("/", 303)
 
 
 def card(call: Call) -> Response:
@@ -191,6 +199,7 @@ def _both(path: str) -> tuple[str, str]:
 
 ROUTES: list[Route] = [
     route("/", index),
+    route("/login", login),
     route("/collections/{namespace}/{slug}", collection),
     *(
         route(path, handler)

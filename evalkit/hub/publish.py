@@ -224,15 +224,16 @@ def _collection(
         except HfHubHTTPError as error:
             if error.response.status_code != 404:
                 raise
-    wanted = {"namespace": first.repo_id.split("/")[0], "private": target.private}
-    try:
-        found, made_here = api.create_collection(options.collection, **wanted), True
-    except HfHubHTTPError as error:
-        if error.response.status_code != 409:
-            raise
-        found = api.create_collection(options.collection, **wanted, exists_ok=True)
-        made_here = False
-    journal.put_collection(target.name, found.slug, made_here)
+        journal.forget_collection()
+    namespace = first.repo_id.split("/")[0]
+    if not journal.made_collection(target.name):
+        # Noted before it is made, so that a kill in between does not hide who made it.
+        titles = {one.title for one in api.list_collections(owner=namespace)}
+        journal.put_collection(target.name, "", made_here=options.collection not in titles)
+    found = api.create_collection(
+        options.collection, namespace=namespace, private=target.private, exists_ok=True
+    )
+    journal.put_collection(target.name, found.slug, journal.made_collection(target.name))
     return found
 
 

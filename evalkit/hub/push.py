@@ -111,6 +111,9 @@ def _merge(api: Any, target: HubTarget, plan: ReleasePlan, remote: RemoteRepo, n
         return None if differences(plan, now.files) else now.head
 
     def send() -> str:
+        told = api.get_discussion_details(plan.repo_id, number, repo_type=plan.kind)
+        if told.status == "draft":  # as Hubs may begin what a program opens
+            api.change_discussion_status(plan.repo_id, number, "open", repo_type=plan.kind)
         api.merge_pull_request(plan.repo_id, number, repo_type=plan.kind)
         head = arrived()
         if head is None:

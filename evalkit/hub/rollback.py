@@ -125,6 +125,8 @@ def _revert(api: Any, receipt: Receipt) -> None:
 def _remove_collection(api: Any, target: HubTarget, journal: Receipts) -> None:
     if not journal.made_collection(target.name):
         return
-    with hub_errors(target, "removing the collection"):
-        api.delete_collection(journal.collection(target.name), missing_ok=True)
+    slug = journal.collection(target.name)
+    if slug:
+        with hub_errors(target, "removing the collection"):
+            api.delete_collection(slug, missing_ok=True)
     journal.forget_collection()

@@ -16,7 +16,7 @@ def listing(call: Call) -> Response:
     found = [
         value
         for value in call.store.collections.all()
-        if _may_see(call, value)
+        if may_see(call, value)
         and (not owners or value["owner"]["name"] in owners)
         and (not items or _lists(value, items))
     ]
@@ -78,7 +78,7 @@ def delete_item(call: Call) -> Response:
 def visible(call: Call) -> dict[str, Any]:
     """The collection named in the path; RefusedError (404) when the asker may not see one."""
     value = call.store.collections.get(_slug(call))
-    if not _may_see(call, value):
+    if not may_see(call, value):
         raise RefusedError(404, f"Collection {value['slug']} not found")
     return value
 
@@ -93,7 +93,8 @@ def _slug(call: Call) -> str:
     return f"{call.param('namespace')}/{call.param('slug')}"
 
 
-def _may_see(call: Call, value: dict[str, Any]) -> bool:
+def may_see(call: Call, value: dict[str, Any]) -> bool:
+    """Whether the asker may read a collection."""
     if not value["private"]:
         return True
     return call.user is not None and call.user.may_write(value["owner"]["name"])

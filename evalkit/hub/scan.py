@@ -19,7 +19,7 @@ import yaml
 
 from evalkit import frontmatter
 from evalkit.checkpoint_files import COMPANIONS, LICENCE_FILES, VOCABULARY_FILES
-from evalkit.errors import CardError, Problem, gist
+from evalkit.errors import Problem, gist
 from evalkit.hub import metadata
 from evalkit.private_text import PRIVATE_PATH, secrets
 
@@ -190,9 +190,6 @@ def _card_problems(file: Path, path: str) -> Iterator[Problem]:
             yield Problem(path, "has no front matter", "make the card with `evalkit card`")
         for error in metadata.check(text, "model").errors:
             yield Problem(path, error, "make the card with `evalkit card`")
-        if not _is_finite(_metadata(text)):
-            what = "has a number in its front matter that is not finite"
-            yield Problem(path, what, "leave out what was not measured")
 
 
 def _safetensors_problems(file: Path, path: str) -> list[Problem]:
@@ -219,13 +216,6 @@ def _safetensors_problems(file: Path, path: str) -> list[Problem]:
 
 def _tensors(header: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for name, row in header.items() if name != "__metadata__"]
-
-
-def _metadata(text: str) -> Any:
-    try:
-        return frontmatter.parse(text).metadata
-    except CardError:
-        return None  # told already
 
 
 def _is_finite(value: Any) -> bool:

@@ -158,10 +158,11 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         listener.close()
         raise PrerequisiteError(
-            f"cannot listen on {host}:{port}: {error.strerror}", "choose another --port, or 0"
+            f"cannot listen on {host}:{port}: {getattr(error, 'strerror', '') or error}",
+            "choose another --port, or 0",
         ) from error
     return listener
 

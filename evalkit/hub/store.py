@@ -108,6 +108,7 @@ class Store:
         with self._lock:
             if repository.exists:
                 raise RefusedError(409, "You already created this model repo")
+            shutil.rmtree(repository.folder, ignore_errors=True)  # of one half deleted by a kill
             repository.create(private, author, first)
         return repository
 

@@ -6,13 +6,14 @@ hands, imported from evalkit's file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import RecipeError
 from evalkit.importers import reading
-from evalkit.records import ResultSet, Sample, from_json
+from evalkit.metrics.harness import is_number
+from evalkit.records import ResultSet, Sample, Score, from_json
 from evalkit.roles import Imported, Importer
 
 TOOL = "evalkit"
@@ -35,6 +36,9 @@ class EvalkitResultImporter(Importer):
     def read(self, path: Path) -> list[Imported]:
         """The one result of the file, with the samples beside it."""
         result = _decoded(path, ResultSet, reading.mapping(path))
+        if not isinstance(result.provenance, Mapping) or not isinstance(result.benchmark, str):
+            raise RecipeError(f"{path}: 'benchmark' or 'provenance' is not what evalkit writes")
+        _require_numbers(path, (*result.scores, *result.clean_scores))
         samples = path.with_name(SAMPLES)
         if samples.is_file() and samples.stat().st_size:
             rows = reading.rows(samples)
@@ -53,6 +57,17 @@ class EvalkitResultImporter(Importer):
 
 
 PLUGIN = EvalkitResultImporter
+
+
+def _require_numbers(file: Path, scores: Sequence[Score]) -> None:
+    """Refuses what is no score, though it has a score's fields."""
+    for one in scores:
+        limits = (one.stderr, one.ci_low, one.ci_high)
+        named = isinstance(one.task, str) and isinstance(one.metric, str)
+        numbers = [one.value, *(limit for limit in limits if limit is not None)]
+        counted = one.n is None or type(one.n) is int
+        if not (named and counted and all(is_number(number) for number in numbers)):
+            raise RecipeError(f"{file}: {one.metric} of {one.task} is no score")
 
 
 def _decoded(file: Path, kind: Any, value: Any) -> Any:

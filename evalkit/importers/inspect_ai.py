@@ -81,7 +81,7 @@ def _scorers(log: Log) -> Iterator[Scorer]:
     rows = results.get("scores")
     if rows is None and isinstance(results.get("scorer"), dict):  # logs of version 1
         rows = [{**results["scorer"], "metrics": results.get("metrics") or {}}]
-    for row in rows or []:
+    for row in rows if isinstance(rows, list) else []:
         if not isinstance(row, dict) or not isinstance(row.get("metrics"), dict):
             raise RecipeError(f"{log.file}: a scorer of its results has no metrics")
         name = str(row.get("name") or row.get("scorer") or "score")
@@ -175,7 +175,8 @@ def _judge(log: Log) -> dict[str, Any]:
 
     Source: inspect_ai, scorer/_model.py.
     """
-    for row in log.section("results").get("scores") or []:
+    rows = log.section("results").get("scores")
+    for row in rows if isinstance(rows, list) else []:
         if not str(row.get("scorer") or row.get("name")).startswith("model_graded"):
             continue
         parameters = row.get("params") if isinstance(row.get("params"), dict) else {}

@@ -7,7 +7,6 @@ Source: inspect_ai, log/_log.py and log/_recorders/eval.py (commit 499e615).
 from __future__ import annotations
 
 import json
-import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 
 from evalkit.errors import RecipeError
 from evalkit.importers import reading
+from evalkit.metrics.harness import is_number
 
 ZIP_SUFFIX = ".eval"
 _HEADER, _REDUCTIONS, _SAMPLES = "header.json", "reductions.json", "samples/"
@@ -69,19 +69,18 @@ def read_log(file: Path) -> Log:
 
 def number_of(value: Any) -> float | None:
     """A sample's score as inspect_ai's own metrics take it; None for what they cannot average."""
-    if isinstance(value, bool | int | float):
-        return float(value) if math.isfinite(value) else None
+    if isinstance(value, bool):
+        return float(value)
     if not isinstance(value, str):
-        return None
-    if value in _GRADES:
-        return _GRADES[value]
-    if value.lower() in _WORDS:
-        return _WORDS[value.lower()]
+        return float(value) if is_number(value) else None
+    known = _GRADES.get(value, _WORDS.get(value.lower()))
+    if known is not None:
+        return known
     try:
         number = float(value)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return number if is_number(number) else None
 
 
 def _plain(file: Path) -> Log:

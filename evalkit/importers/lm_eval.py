@@ -33,6 +33,15 @@ BENCHMARK = "lm_eval_tasks"
 _LOWER_IS_BETTER = frozenset(
     {"bits_per_byte", "byte_perplexity", "perplexity", "ppl", "ter", "wer", "word_perplexity"}
 )
+_STATES = (dict, str, int, float, type(None))
+_SECTIONS: Mapping[str, Any] = {
+    "higher_is_better": (dict, type(None)),
+    "n-shot": (int, type(None)),
+    "n-samples": (dict, type(None)),
+    "n_samples": (dict, type(None)),
+    "versions": _STATES,
+    "group_subtasks": list,
+}
 _STATED = {"chat_template_sha": "chat_template_sha256", "git_hash": "commit", "date": "date",
            "model_sha": "model_sha"}  # fmt: skip
 _PARTIAL_CREDIT = frozenset({"f1", "mc2"})  # items may count anything from 0 to 1
@@ -61,6 +70,7 @@ class LmEvalImporter(Importer):
     def read(self, path: Path) -> list[Imported]:
         """The one result of the file."""
         value = reading.mapping(path)
+        _require_sections(value, path)
         results, old = _normalised(value), _is_old(value)
         items = items_beside(path, results)
         scores, left_out = _scores(results, _settings(value, old), items.counts)
@@ -87,6 +97,33 @@ class LmEvalImporter(Importer):
 
 
 PLUGIN = LmEvalImporter
+
+
+def _require_sections(value: Mapping[str, Any], path: Path) -> None:
+    """Refuses a file whose parts by task are something else."""
+    for key, kind in _SECTIONS.items():
+        section = value.get(key) or {}
+        entries = section.values() if isinstance(section, dict) else [None]
+        if not isinstance(section, dict) or not all(isinstance(one, kind) for one in entries):
+            raise RecipeError(f"{path}: '{key}' is not what the harness writes", "is it whole?")
+    groups = value.get("group_subtasks") or {}
+    for group, members in groups.items():
+        if not all(isinstance(one, str) for one in members) or _is_inside(group, group, groups):
+            raise RecipeError(f"{path}: 'group_subtasks' has no sound members of '{group}'")
+
+
+def _is_inside(task: str, group: str, groups: Mapping[str, list[Any]]) -> bool:
+    """Whether a task is among a group's members, or among theirs, and so on."""
+    seen: set[str] = set()
+    ahead = list(groups.get(group, ()))
+    while ahead:
+        member = ahead.pop()
+        if member == task:
+            return True
+        if isinstance(member, str) and member not in seen:
+            seen.add(member)
+            ahead += groups.get(member, ())
+    return False
 
 
 def _numbers(row: Mapping[str, Any]) -> list[str]:

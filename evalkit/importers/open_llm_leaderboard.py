@@ -192,7 +192,7 @@ def _cell(row: Mapping[str, Any], name: str, where: str) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise RecipeError(f"{where}: '{name}' is {value!r}, which is no number") from None
     if not is_number(number):
         raise RecipeError(f"{where}: '{name}' is {value!r}")

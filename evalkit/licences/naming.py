@@ -14,6 +14,8 @@ _FILLERS = frozenset(
     "unported".split()
 )
 _WORD = re.compile(r"v(?=\d)|[a-z]+|\d+(?:\.\d+)*|\+\+", re.IGNORECASE)
+_BEGIN_LETTERS = 2
+_BEGINS = re.compile(r"(?<![\w/.-])[^\W_]")
 _SAYS_LICENCE = re.compile(r"licen[cs]e|terms of use|licen[cs]ed under", re.IGNORECASE)
 
 
@@ -28,7 +30,7 @@ def leading(text: str) -> str | None:
 
     What follows must be no part of the same word; a capital after small letters begins a word.
     """
-    mark = _surfaces().match(text.strip().lstrip("*_`[( "))
+    mark = _surface_at(text.strip().lstrip("*_`[( "), 0)
     return normalised(mark[0]) if mark else None
 
 
@@ -38,10 +40,7 @@ def mentioned(text: str) -> tuple[str, ...]:
     A name that is also an ordinary word counts only beside the word licence or its like.
     """
     found: dict[str, None] = {}
-    for mark in _surfaces().finditer(text):
-        before = mark.start() and text[mark.start() - 1]
-        if isinstance(before, str) and (before.isalnum() or before in "/.-_"):
-            continue
+    for mark in _surfaces_in(text):
         around = text[max(0, mark.start() - 14) : mark.end() + 24]
         is_version = any(letter.isdigit() for letter in mark[0]) and not _names_model(mark[0])
         licence = normalised(mark[0])
@@ -110,14 +109,39 @@ def _by_key() -> dict[str, str]:
     return found
 
 
+def _surfaces_in(text: str) -> Iterator[re.Match[str]]:
+    """Ways in which a licence is written, from left to right; none begins within a word."""
+    end = 0
+    for begin in _BEGINS.finditer(text):
+        mark = _surface_at(text, begin.start()) if begin.start() >= end else None
+        if mark is not None:
+            end = mark.end()
+            yield mark
+
+
+def _surface_at(text: str, position: int) -> re.Match[str] | None:
+    """The longest way in which a licence is written that begins at a position."""
+    begin = text[position : position + _BEGIN_LETTERS].lower()
+    return _surfaces(begin).match(text, position) if begin in _ways() else None
+
+
 @cache
-def _surfaces() -> re.Pattern[str]:
-    """Matches any way in which a licence is written, the longest first."""
+def _ways() -> dict[str, tuple[str, ...]]:
+    """Every way in which a licence is written, by how it begins, the longest first."""
     ways = {way.lower() for one in table().values() for way in _written(one)} - {"other", "unknown"}
     ways |= {re.sub(r"[ -](?=\d)", "-v", way) for way in ways}
     ways |= {re.sub(r"license", "licence", way) for way in ways}
-    parts = []
+    found: dict[str, list[str]] = {}
     for way in sorted(ways, key=lambda way: (-len(way), way)):
+        found.setdefault(way[:_BEGIN_LETTERS], []).append(way)
+    return {begin: tuple(these) for begin, these in found.items()}
+
+
+@cache
+def _surfaces(begin: str) -> re.Pattern[str]:
+    """Matches any way that begins so; one for all takes a fifth of a second to compile."""
+    parts = []
+    for way in _ways()[begin]:
         words = [re.escape(word) for word in re.split(r"[\s,_-]+", way) if word]
         parts.append(r"(?:,?[\s_-]*(?:licen[cs]e,?[\s_-]*)?(?:version[\s_-]*)?)".join(words))
     # A word may go on only with the capital of the next: saved pages run labels together.

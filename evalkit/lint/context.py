@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.card_reading import Document, Scores, scores
-from evalkit.checkpoint_size import parameters
 from evalkit.errors import EvalkitError
 from evalkit.lint.subject import Subject
 
 ADAPTER_CONFIG = "adapter_config.json"
+WEIGHT_INDEX = "model.safetensors.index.json"
+_NO_CONTENT = frozenset({".git", ".cache", ".venv", "__pycache__"})  # of a repository's folder
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,32 @@ class Context:
         """Paths of the repository's files, relative to it; None where there is only the card."""
         if self.folder is None:
             return None
-        found = (one for one in self.folder.rglob("*") if one.is_file())
-        return frozenset(one.relative_to(self.folder).as_posix() for one in found)
+        found: set[str] = set()
+        for place, folders, names in os.walk(self.folder):
+            folders[:] = [name for name in folders if name not in _NO_CONTENT]
+            found |= {Path(place, name).relative_to(self.folder).as_posix() for name in names}
+        return frozenset(found)
 
     @cached_property
     def stored_parameters(self) -> int | None:
-        """Parameters in the folder's safetensors files; None without, or for an adapter's."""
+        """Parameters in the folder's safetensors files; None where not all are there, or packed."""
         if self.folder is None or (self.folder / ADAPTER_CONFIG).is_file():
             return None
+        packed = self.config.get("quantization_config")
+        if isinstance(packed, Mapping) and packed.get("quant_method") != "compressed-tensors":
+            return None  # several to a stored number, in ways of its own
+        from evalkit.checkpoint_size import parameters  # only where there are weights
+
         try:
-            return parameters(self.folder)
+            return parameters(self.folder) if _is_whole(self.folder) else None
         except (EvalkitError, OSError, LookupError, TypeError, ValueError):
-            return None  # none, damaged, or in a form that has no single number
+            return None  # none, or damaged
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file is there that the index of the weights names, where there is one."""
+    index = folder / WEIGHT_INDEX
+    if not index.is_file():
+        return True
+    named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    return all((folder / name).is_file() for name in named)

@@ -123,7 +123,7 @@ def without_shots(context: Context, passage: Passage) -> list[str]:
 def names_leaderboard_version(context: Context) -> bool:
     """Whether the averages that the card quotes of an Open LLM Leaderboard say of which."""
     quoted = {one.line for one in context.scores.figures if one.is_average and one.where == "prose"}
-    lines = (context.card.lines[line - 1].text for line in quoted)
+    lines = (line.text for line in context.card.prose if line.number in quoted)
     return was_run_by_leaderboard(context) or "open_llm" not in map(leaderboard_in, lines)
 
 

@@ -40,8 +40,9 @@ def hub_card(name: str, base_cards: Sequence[Document] = ()) -> HubCard:
     mark = _HUB_ID.fullmatch(name)
     assert mark is not None
     try:
-        fetching.check_model(mark[1], mark[2])
-        folder = fetching.fetch_some(mark[1], mark[2] or "main", [CARD_FILE, "config.json"])
+        wanted = [CARD_FILE, "config.json"]
+        fetching.check_model(mark[1], mark[2], wanted)
+        folder = fetching.fetch_some(mark[1], mark[2] or "main", wanted)
     except (PrerequisiteError, RecipeError) as error:
         message = f"there is no file or folder {name} here, and as a Hub id: {error.message}"
         raise type(error)(message, error.hint) from error

@@ -71,10 +71,18 @@ def _labels(card: Document) -> Iterator[Statement]:
     for line in card.prose:
         text = plain(line.text)
         mark = _LABEL.match(text) or _RUN_IN.search(text)
+        if not mark or "|" in mark["value"].strip("| ") or _is_of_others(card, line.number):
+            continue  # a row of a table on several models, or a section on another thing
         # A label that goes on in sentences is read as they are.
-        if mark and (found := _named(mark["value"])):
+        if found := _named(mark["value"]):
             shown = text.strip("-*|• ") if mark.re is _LABEL else f"License:{found[0]}"
             yield Statement(line.number, found, shown[:80], "label")
+
+
+def _is_of_others(card: Document, line: int) -> bool:
+    section = card.section_of(line)
+    # The title of the whole card is the model's name, of which `Base` may be a part.
+    return section is not None and section.level > 1 and bool(_OF_OTHERS.search(section.title))
 
 
 def _sections(card: Document) -> Iterator[Statement]:

@@ -11,6 +11,7 @@ _SIZE = re.compile(
     r"(?<![\d.])(?<![-_ ][ae])(?<!^[ae])(\d+(?:\.\d+)?)\s?(b|m)(\d?)(?![a-z0-9])", re.IGNORECASE
 )
 _ITERATION = re.compile(r"iter(?:ation)?[-_ ]?(\d+)(?!\d)", re.IGNORECASE)
+SLACK = 0.08  # models of 8.5 and 32.5 billion are called 8B and 30B
 _UNITS = {"m": 1e6, "b": 1e9, "million": 1e6, "billion": 1e9}
 
 
@@ -22,12 +23,9 @@ class Size:
     parameters: float
     step: float
 
-    def agrees(self, actual: float, slack: float = 0.06) -> bool:
-        """Whether a model of `actual` parameters may be called so: rounded, cut, or nearly."""
-        return (
-            abs(self.parameters - actual) <= max(0.5 * self.step, slack * actual)
-            or 0 <= actual - self.parameters < self.step
-        )
+    def agrees(self, actual: float, slack: float = SLACK) -> bool:
+        """Whether a model of `actual` parameters may be called so: rounded, or nearly."""
+        return abs(self.parameters - actual) <= max(0.5 * self.step, slack * actual)
 
 
 def size_of(number: str, unit: str) -> Size:
@@ -41,11 +39,12 @@ def sizes_in(name: str) -> tuple[Size, ...]:
     """The sizes that a model's name gives; none for one made of experts (`8x7B`)."""
     if _EXPERTS.search(name):
         return ()
-    # bloom-7b1 has 7.1 billion.
-    return tuple(
-        size_of(f"{mark[1]}.{mark[3]}" if mark[3] else mark[1], mark[2])
-        for mark in _SIZE.finditer(name)
-    )
+    return tuple(size_of(_number(mark), mark[2]) for mark in _SIZE.finditer(name))
+
+
+def _number(mark: re.Match[str]) -> str:
+    """The number of a size; bloom-7b1 has 7.1 billion."""
+    return mark[1] if "." in mark[1] or not mark[3] else f"{mark[1]}.{mark[3]}"
 
 
 def is_mixture(name: str) -> bool:

@@ -11,7 +11,7 @@ from evalkit.baselines import KnownModel, ReportedScore
 from evalkit.card_reading import Figure
 from evalkit.leaderboard import read_definition
 from evalkit.lint.context import Context
-from evalkit.lint.facts import families_in
+from evalkit.lint.facts import families_in, with_kin
 from evalkit.lint.names import iteration_in, plain, sizes_in
 
 # A card that names AlpacaEval without its version may mean either.
@@ -19,6 +19,7 @@ _EITHER_VERSION = {"alpaca_eval": ("alpaca_eval_1", "alpaca_eval_2")}
 _ASKED = ("few_shot", "filter")  # settings that change what is asked, where both say them
 _FEWEST = 2  # figures that must agree to be another's, with
 _DIGITS = 7  # this many digits together
+_SLACK = 0.1  # of sizes in names, some of which count no embeddings
 _ON_LEADERBOARD = 6  # tasks of either Open LLM Leaderboard
 
 
@@ -108,20 +109,20 @@ def _digits(figures: Iterable[Figure]) -> int:
 def names_differ(name: str, model: KnownModel) -> bool:
     """Whether a name cannot be another way to write a published model's."""
     others = (model.id, *model.aliases)
-    for part in (_iterations, _sizes, _families):
+    sizes = sizes_in(name)
+    known = [size.parameters for other in others for size in sizes_in(other)]
+    if sizes and known and not any(size.agrees(one, _SLACK) for size in sizes for one in known):
+        return True
+    for part in (_iterations, _families):
         mine, theirs = part((name,)), part(others)
         if mine and theirs and not mine & theirs:
             return True
     return False
 
 
-def _iterations(names: Iterable[str]) -> set[int]:
-    return {number for name in names if (number := iteration_in(name)) is not None}
+def _iterations(names: Iterable[str]) -> frozenset[int]:
+    return frozenset(number for name in names if (number := iteration_in(name)) is not None)
 
 
-def _sizes(names: Iterable[str]) -> set[float]:
-    return {size.parameters for name in names for size in sizes_in(name)}
-
-
-def _families(names: Iterable[str]) -> set[str]:
-    return {one.family for name in names for one in families_in(name)}
+def _families(names: Iterable[str]) -> frozenset[str]:
+    return with_kin(one.family for name in names for one in families_in(name))

@@ -13,7 +13,8 @@ from evalkit.lint.finding import Finding
 def faults(context: Context) -> tuple[Fault, ...]:
     """What is wrong with the metadata; nothing where there is none."""
     block = frontmatter.split(context.card.text)[0]
-    return () if block is None else card_schema.check(block)
+    kind = card_schema.kind_of(context.card.metadata)
+    return () if block is None else card_schema.check(block, kind)
 
 
 def line_of(context: Context, fault: Fault) -> int:

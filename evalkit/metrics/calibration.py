@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evalkit.errors import ScoreError
 from evalkit.metrics.agreement import costs, kappas, kendall, spearman
-from evalkit.stats import DRAWS, Interval
+from evalkit.stats import DRAWS, Interval, wilson_interval
 
 # Shapes: M anchor models, N instructions, D draws of the bootstrap.
 Floats = NDArray[np.float64]
@@ -47,12 +47,13 @@ class Rates(NamedTuple):
 class Calibration(NamedTuple):
     """Win rates of all anchors, and on how many instructions both judges name the same winner.
 
-    agreements: of each anchor, a part of 1; None where the official judge is known by a figure.
+    agreements: of each anchor, a part of 1 (Wilson's interval); None where the official judge is
+        known by a figure.
     agreement, kappa: over all instructions of all anchors that both judges decided.
     """
 
     win_rates: Rates
-    agreements: tuple[float | None, ...]
+    agreements: tuple[Interval | None, ...]
     agreement: Interval | None
     kappa: Interval | None
 
@@ -143,9 +144,10 @@ def _winners(values_MN: Floats) -> NDArray[np.int64]:
     return np.asarray(np.where(np.isnan(values_MN), -1, found))
 
 
-def _same(new_N: NDArray[np.int64], official_N: NDArray[np.int64]) -> float | None:
+def _same(new_N: NDArray[np.int64], official_N: NDArray[np.int64]) -> Interval | None:
     both = (new_N >= 0) & (official_N >= 0)
-    return float((new_N == official_N)[both].mean()) if both.any() else None
+    same, n = int((new_N == official_N)[both].sum()), int(both.sum())
+    return wilson_interval(same, n) if n else None
 
 
 def _agreement(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from evalkit.records import Scale
 
+_LARGEST = 1e300  # beyond it, squares and percentages are no numbers any more
 HEADLINES = ("acc_norm", "exact_match", "acc")
 _FIRST_FILTERS = ("strict-match", "none")
 _PERCENT = frozenset(
@@ -76,14 +77,14 @@ def few_shot_of(results: Mapping[str, Any], task: str) -> int | None:
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value of the harness is a finite number."""
-    return is_scalar(value) and math.isfinite(float(value))
+    return is_scalar(value) and math.isfinite(float(value)) and abs(float(value)) < _LARGEST
 
 
 def is_scalar(value: Any) -> bool:
     """Whether a value of the harness is a number, NaN included: one item makes a mean NaN."""
     try:
         return not isinstance(value, str) and isinstance(float(value), float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

@@ -23,8 +23,9 @@ from evalkit.cards.links import is_hub_id
 from evalkit.errors import Problem, RecipeError
 from evalkit.family import Relation
 from evalkit.field_errors import field_errors
-from evalkit.recipe import Card, Section
+from evalkit.recipe import Card
 from evalkit.recipe_document import KeyPath
+from evalkit.stages import Section
 from evalkit.yaml_file import read_mapping
 
 
@@ -73,7 +74,7 @@ class Quantized(Section):
 
 
 class Relative(Section):
-    """Another model of the family: its id alone, or `model` with `made`, as for the model itself."""
+    """Another model of the family: its id alone, or `model` with how it was `made`."""
 
     model: str = Field(min_length=1)
     made: tuple[MadeStep, ...] = ()
@@ -87,9 +88,10 @@ class Relative(Section):
 class Figure(Section):
     """Somebody's number. task, metric: as in `leaderboards/*.yaml`, such as alpaca_eval, win_rate.
 
-    model: whose, by default the card's own. value: as printed, in quotes if it ends in 0. source: the page that shows it.
-    date: when it was put or read there. by: `card` for the model's publisher, `official` for the
-    leaderboard that ran it. settings: what the page says of how it was made (judge, few_shot, n).
+    model: whose, by default the card's own. value: as printed, in quotes if it ends in 0.
+    source: the page that shows it. date: when it was put or read there. by: `card` for the model's
+    publisher, `official` for the leaderboard that ran it. settings: what the page says of how it
+    was made (judge, few_shot, n).
     """
 
     task: str
@@ -97,7 +99,7 @@ class Figure(Section):
     value: str = Field(pattern=r"^-?\d+(\.\d+)?$")
     source: str = Field(pattern=r"^https?://\S+$")
     date: Annotated[Day, Field(min_length=4)]
-    by: str = Field("card", pattern=r"^(card|official)$")
+    by: Literal["card", "official"] = "card"
     model: str = ""
     settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit.card_reading import Document, read
+from evalkit.card_reading.model_names import own_names
 from evalkit.errors import CardError
 from evalkit.fetching import fetch_some
 from evalkit.lint.hub_card import hub_card, is_hub_id
 from evalkit.lint.linting import CARD_FILE, read_text
-from evalkit.score_records import FOLDER, Store, read_store
+from evalkit.score_records import FOLDER as RECORDS
+from evalkit.verification.eval_results import FOLDER as RESULTS
 
 
 @dataclass(frozen=True)
@@ -36,21 +38,18 @@ class OpenedCard:
     @property
     def names(self) -> frozenset[str]:
         """What its model is called: in its title, in its metadata, as a repository."""
-        index = self.card.metadata.get("model-index")
-        entries = index if isinstance(index, list) else []
-        named = [one.get("name") for one in entries if isinstance(one, dict)]
-        return frozenset(str(one) for one in (self.card.title, self.repo, *named) if one)
+        named = own_names(self.card).names
+        return frozenset(one for one in (self.card.title, self.repo, *named) if one)
 
-    def store(self) -> Store | None:
-        """The records beside it, fetched where it is on the Hub; None where there are none.
+    def beside(self) -> Path:
+        """The folder with its records and `.eval_results`, fetched where it is on the Hub.
 
         Raises:
-            CardError: they were altered, or are not whole.
             PrerequisiteError: they cannot be fetched.
         """
         if self.folder is not None:
-            return read_store(self.folder)
-        return read_store(fetch_some(self.repo, self.revision, [f"{FOLDER}/*.json"]))
+            return self.folder
+        return fetch_some(self.repo, self.revision, [f"{RECORDS}/*.json", f"{RESULTS}/*.yaml"])
 
 
 def open_card(text: str) -> OpenedCard:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from evalkit import __version__, resources
+from evalkit import __version__, card_schema, resources
 from evalkit.cards import (
     CARD_FILE,
     Book,
@@ -20,7 +20,7 @@ from evalkit.cards import (
     records_of,
 )
 from evalkit.durable import write_text
-from evalkit.errors import Problem
+from evalkit.errors import EvalkitError, Problem
 from evalkit.family import Family
 from evalkit.fingerprint import fingerprint
 from evalkit.loading import file_digest
@@ -74,7 +74,18 @@ def check(recipe: Recipe) -> Iterator[Problem]:
             "there is no card to write: this model is somebody else's, and nothing is made of it",
             "add a stage or a variant (--scheme); for your own model give its folder",
         )
-    names = [title(recipe, name) for name in checkpoint_names(recipe)]
+
+
+def check_terms(recipe: Recipe) -> Iterator[Problem]:
+    """What no card may say of licence and language, and what the base's licence forbids."""
+    said = recipe.card.model_dump(include={"license", "license_name", "license_link", "language"})
+    for fault in card_schema.validate({key: value for key, value in said.items() if value}):
+        if fault.severity == "error":
+            yield Problem(f"card.{fault.where}", fault.message, fault.fix)
+    try:
+        names = [title(recipe, name) for name in checkpoint_names(recipe)]
+    except EvalkitError:
+        return  # a scheme is wrong, and told where it stands
     yield from licence_faults(recipe.card.license, recipe.base.model, names)
 
 

@@ -11,12 +11,12 @@ from evalkit.errors import RecipeError, ScoreError, did_you_mean
 from evalkit.pipeline import evaluation, plugins
 from evalkit.pipeline.composing import Model, ModelFlags, compose, is_recipe, read_model
 from evalkit.pipeline.layout import BASE, checkpoint_names, final_checkpoint
-from evalkit.pipeline.run import RUNS, Orders, Ready, perform, prepare
+from evalkit.pipeline.run import Orders, Ready, perform, prepare
 from evalkit.recipe import Recipe, as_data
 from evalkit.recipe_document import Document, KeyPath, apply_overrides
 from evalkit.recipe_file import read_recipe
 from evalkit.records import Comparison, ResultSet, Score
-from evalkit.rundir import PLAN, RECIPE, RunDir
+from evalkit.rundir import PLAN, RECIPE, RUNS, RunDir
 from evalkit.stats import comparable, compare
 
 

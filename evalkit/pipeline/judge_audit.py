@@ -229,6 +229,12 @@ def lines(figures: Mapping[str, Any], indent: str = "") -> Iterator[str]:
         elif isinstance(value, Mapping):
             yield f"{indent}{label}:"
             yield from lines(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            for one in value:
+                yield f"{indent}{label}:"
+                yield from lines(one, indent + "  ")
+        elif isinstance(value, list):
+            yield f"{indent}{label}: {', '.join(map(str, value))}"
         elif value not in (None, ""):
             yield f"{indent}{label}: {value}"
 

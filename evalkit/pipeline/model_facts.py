@@ -1,4 +1,4 @@
-"""What is known of a model that evalkit has not loaded: its config.json, and what a person states."""
+"""What is known of a model that evalkit has not loaded: its config.json, and what is stated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds the card of a card order into a folder, with the records and files that belong beside it."""
+"""Builds the card of a card order, with the records and files that belong beside it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evalkit.cards import CARD_FILE, Book, build_files, is_sealed, records_of, results_folder
+from evalkit.cards import (
+    CARD_FILE,
+    Book,
+    build_files,
+    eval_result_paths,
+    is_sealed,
+    records_of,
+    results_folder,
+)
 from evalkit.durable import write_bytes, write_text
 from evalkit.errors import CardError
 from evalkit.family import Family, Member
@@ -50,6 +58,8 @@ def build(order: CardOrder, folder: Path, command: str, overwrite: bool = False)
     write_store(folder, book.records, book.citations)
     for name, content in files.items():
         write_bytes(folder / name, content)
+    for left in (path for path in eval_result_paths() if path not in files):
+        (folder / left).unlink(missing_ok=True)  # of results that the card no longer has
     return BuiltCard(folder / CARD_FILE, records, family, member)
 
 

@@ -121,6 +121,8 @@ def _problems(file: RecipeFile, kinds: set[Kind]) -> Iterator[Problem]:
         yield from _placed(file, ("recovery",), recovery.check(recipe))
     named = baselines.problems_of(recipe.evaluation.baselines)
     yield from _placed(file, ("evaluation", "baselines"), named)
+    if kinds & {"card", "publish"} and not _is_set_aside(file, "card"):
+        yield from _placed(file, (), carding.check_terms(recipe))
     if "publish" in kinds and recipe.publish is not None:
         yield from _placed(file, ("publish",), publishing.check(recipe))
 

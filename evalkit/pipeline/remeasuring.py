@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from evalkit import __version__, registry
+from evalkit.card_reading.model_names import model_key
 from evalkit.cards import records_of
 from evalkit.errors import CardError
 from evalkit.family import Family, Member, ModelFacts
@@ -16,6 +17,7 @@ from evalkit.pipeline import evaluation
 from evalkit.pipeline.card_sources import OpenedCard
 from evalkit.pipeline.composing import ModelFlags, compose, read_model
 from evalkit.pipeline.layout import BASE
+from evalkit.pipeline.recorded_options import trusted
 from evalkit.pipeline.run import Orders, perform, prepare
 from evalkit.recipe import as_data
 from evalkit.recipe_document import apply_overrides, plugin_data, plugin_text
@@ -23,10 +25,9 @@ from evalkit.records import Checkpoint, ResultSet, Score
 from evalkit.roles import PluginRef
 from evalkit.rundir import RUNS
 from evalkit.score_records import ScoreRecord, Store
-from evalkit.verification.known import model_name
 
 _UNSEEN = ModelFacts(None, None, None, None)
-_TAKEN = ("--benchmark", "--judge", "--engine")
+_TAKEN = {"--benchmark": "benchmarks", "--judge": "judges", "--engine": "engines"}
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def measured(opened: OpenedCard, store: Store, wanted: Remeasure) -> list[ScoreR
             f"{opened.name} lies beside no weights: there is no model to measure again",
             "name it with --model FOLDER or --model org/name",
         )
-    own = [one for one in store.records.values() if model_name(one.model) in
-           {model_name(name) for name in opened.names}]  # fmt: skip
+    own = [one for one in store.records.values() if model_key(one.model) in
+           {model_key(name) for name in opened.names}]  # fmt: skip
     found: list[ScoreRecord] = []
     for number, asked in enumerate(_asked(own, wanted)):
         results, recipe = _measure(text, _limited(asked, wanted.limit), wanted, number)
@@ -96,18 +97,16 @@ def _asked(records: Sequence[ScoreRecord], wanted: Remeasure) -> list[_Asked]:
 
 
 def _flags_of(command: str) -> _Asked:
-    """The flags of a recorded command. A card may come from anywhere: it names no code to run."""
+    """The flags of a recorded command, as far as a stranger's card may decide them."""
     words = shlex.split(command)
     if words[:2] != ["evalkit", "evaluate"]:
         raise CardError(f"a record's command is not one of evalkit's: {command}")
-    pairs = list(zip(words[3::2], words[4::2], strict=False))
-    for flag, text in pairs:
+    said: dict[str, list[str]] = {}
+    for flag, text in zip(words[3::2], words[4::2], strict=False):
         if flag in _TAKEN:
-            _refuse_code(plugin_data(text, flag), command)
+            text = plugin_text(trusted(_TAKEN[flag], plugin_data(text, flag), command))
         elif flag != "--set" or not text.startswith("seed="):
             raise CardError(f"a record's command has a flag that is not expected: {flag}")
-    said: dict[str, list[str]] = {}
-    for flag, text in pairs:
         said.setdefault(flag, []).append(text)
     flags = ModelFlags(
         benchmark=tuple(said.get("--benchmark", ())),
@@ -115,23 +114,6 @@ def _flags_of(command: str) -> _Asked:
         engine=next(iter(said.get("--engine", ())), None),
     )
     return _Asked(flags, tuple(said.get("--set", ())))
-
-
-def _refuse_code(value: Any, command: str) -> None:
-    """Raises CardError where a plug-in is somebody's file, or its tasks come with code."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key == "include_path" and item not in (None, "pocket"):
-                _refuse_code(f"{item}.py", command)
-            _refuse_code(item, command)
-    elif isinstance(value, list):
-        for item in value:
-            _refuse_code(item, command)
-    elif isinstance(value, str) and value.endswith(".py"):
-        raise CardError(
-            f"the card's records ask for code of their own: {value}",
-            f"if you trust it, say so with the flags of: {command}",
-        )
 
 
 def _limited(asked: _Asked, limit: int | None) -> _Asked:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from evalkit import registry
 from evalkit.console import say
-from evalkit.errors import RecipeError
+from evalkit.errors import RecipeError, gist
 from evalkit.pipeline import plugins
-from evalkit.records import ResultSet
+from evalkit.records import ResultSet, dumps
 from evalkit.roles import Imported, Importer, PluginRef
 
 
@@ -44,13 +44,20 @@ def read(paths: Sequence[Path], importer: str | None = None) -> list[Reading]:
 
 
 def _checked(file: Path, one: Imported) -> Reading:
-    """Refuses a result that does not say where it comes from: a card would show it as measured."""
+    """Refuses a result that does not say where it comes from, or cannot be kept as a record.
+
+    A card would show the first as measured; NaN in what the second says of itself is no JSON.
+    """
     imported = one.result.provenance.get("imported")
     if not isinstance(imported, dict) or not {"tool", "file", "sha256"} <= set(imported):
         raise RecipeError(
             f"the importer of {file} does not say what it read",
             "provenance needs 'imported': {tool, file, sha256}, see roles.Imported",
         )
+    try:
+        dumps([one.result.scores, one.result.provenance])
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{file} says what no record can hold: {gist(error, 90)}") from None
     return Reading(file, one)
 
 

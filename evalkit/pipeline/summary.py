@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from evalkit.cards import CARD_FILE
 from evalkit.console import no_progress
 from evalkit.durable import read_json
 from evalkit.errors import RecipeError
@@ -298,4 +299,4 @@ def _cards(run: RunDir, family: Family | None) -> dict[str, str]:
     if family is None:
         return {}
     folder = run.folder(carding.NAME)
-    return {m.title: str(folder / m.title / carding.CARD_FILE) for m in family.members if m.is_ours}
+    return {m.title: str(folder / m.title / CARD_FILE) for m in family.members if m.is_ours}

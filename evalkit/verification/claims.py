@@ -10,8 +10,9 @@ from typing import Any
 from evalkit.card_reading import Document
 from evalkit.card_reading.figure import Figure
 from evalkit.card_reading.figures import figures
+from evalkit.card_reading.model_names import model_key
 from evalkit.card_reading.numbers import number_of, value_of
-from evalkit.verification.known import Known, model_name, normalised, plain_task
+from evalkit.verification.known import Known, normalised, plain_task
 
 _INDEX = "model-index"
 _INTERVAL = re.compile(r"\[\s*([-−]?[\d.,]*\d)\s*,\s*([-−]?[\d.,]*\d)\s*\]")
@@ -25,7 +26,7 @@ class Claim:
     model: as written; empty for the card's own. task, metric: canonical; empty where only known
     numbers tell what it is. heading: by which of their names the card calls it.
     settings: what the card says of how it was made. beside: n, missing, stderr, ci_low and ci_high,
-    where they are stated with it.
+    where they are stated with it. file: in which it stands, where that is not the card.
     """
 
     line: int
@@ -38,6 +39,7 @@ class Claim:
     heading: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, float] = field(default_factory=dict)
+    file: str = ""
 
     @property
     def name(self) -> str:
@@ -94,7 +96,7 @@ def _claim(one: Figure) -> Claim:
 
 def _named_cells(card: Document, known: Sequence[Known], names: Collection[str]) -> Iterator[Claim]:
     """Numbers in tables of which a known score heads the row or the column."""
-    models = {model_name(one.model) for one in known}
+    models = {model_key(one.model) for one in known}
     for table in card.tables:
         headings = [normalised(cell) for cell in table.head.plain()]
         for row in table.rows:
@@ -103,9 +105,9 @@ def _named_cells(card: Document, known: Sequence[Known], names: Collection[str])
                 found = number_of(cell)
                 by_column = heading in names
                 name, other = (heading, first) if by_column else (normalised(first), heading)
-                fits = by_column or heading in _VALUES or heading in models
+                fits = by_column or heading in _VALUES or model_key(heading) in models
                 if found is not None and fits and name in names:
-                    model = other if model_name(other) in models else ""
+                    model = other if model_key(other) in models else ""
                     counts = _counts(headings[1:], cells) if heading in _VALUES else {}
                     beside = {**dict(_limits(found.text)), **counts}
                     yield Claim(row.line, found.text, found.value, found.decimals, model,

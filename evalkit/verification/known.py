@@ -42,11 +42,6 @@ def normalised(text: str) -> str:
     return " ".join(re.findall(r"[a-z0-9]+", _UNIT.sub("", text).lower()))
 
 
-def model_name(text: str) -> str:
-    """A model's name without its namespace, normalised."""
-    return normalised(text.rstrip("/").rpartition("/")[2])
-
-
 def plain_task(task: str) -> str:
     """A task's name as `model-index` has it: with a slash it would read as a Hub data set."""
     return task.replace("/", "_")
@@ -90,7 +85,7 @@ def _direct(record: ScoreRecord, where: str, is_own: bool) -> Known:
         frozenset(_names(record)),
         record.score,
         settings_of(record),
-        where=f"{where} {record.digest[:12]}" if where == RECORD else where,
+        where=f"{where} {record.digest[:12]}, {record.origin}" if where == RECORD else where,
         is_own=is_own,
         digest=record.digest,
     )

@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from evalkit.card_reading.model_names import model_key
 from evalkit.card_reading.numbers import agree, half_a_step
 from evalkit.standings import number
 from evalkit.verification.claims import Claim
-from evalkit.verification.known import Known, model_name, plain_task
+from evalkit.verification.known import Known, plain_task
 from evalkit.verification.likeness import unlike
 
 Outcome = Literal["match", "within interval", "contradicted", "unverifiable"]
@@ -28,7 +29,11 @@ _TASKS = {"alpaca_eval_2": "alpaca_eval"}
 
 @dataclass(frozen=True)
 class Checked:
-    """A number of a card with its verdict. known: what was found, shown alike; why: in words."""
+    """A number of a card with its verdict.
+
+    known: what was found, shown alike; why: in words. file: in which the number stands, where that
+    is not the card.
+    """
 
     line: int
     shown: str
@@ -38,6 +43,7 @@ class Checked:
     known: str = ""
     where: str = ""
     why: str = ""
+    file: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -53,7 +59,7 @@ def check(
         held against where nothing else is known. given: what is known besides, and decides.
     own: what the card's model is called.
     """
-    names = {model_name(name) for name in own}
+    names = {model_key(name) for name in own}
     return [_checked(claim, cited, given, names) for claim in claims]
 
 
@@ -79,8 +85,8 @@ def _exact(claim: Claim, known: Sequence[Known]) -> Known | None:
 
 def _is_of(claim: Claim, known: Known, own: Collection[str]) -> bool:
     """Whether a known number is what a claim is about."""
-    whose = model_name(known.model)
-    if not (whose == model_name(claim.model) if claim.model else whose in own):
+    whose = model_key(known.model)
+    if not (whose == model_key(claim.model) if claim.model else whose in own):
         return False
     if claim.heading:
         return claim.heading in known.names
@@ -169,4 +175,5 @@ def _verdict(
         known=shown,
         where=known.where if known else "",
         why=why,
+        file=claim.file,
     )

@@ -9,6 +9,7 @@ from statistics import fmean
 from evalkit.card_reading import Figure
 from evalkit.card_reading.numbers import half_a_step
 from evalkit.card_reading.score_tables import Series
+from evalkit.card_reading.surroundings import Surroundings
 from evalkit.card_reading.task_names import shipped
 from evalkit.lint.context import Context
 from evalkit.lint.finding import Finding
@@ -19,10 +20,14 @@ _SLACK = 1e-9  # of binary fractions
 
 def check(context: Context) -> Iterator[Finding]:
     """Averages of tables all of whose numbers are understood."""
+    around = Surroundings(context.card, shipped())
     for table in context.scores.tables:
+        board = around.leaderboard(table.table.line)
         for series in table.models:
             parts = parts_of(series)
-            if not parts or any(is_mean(series.averages[0], one) for one in _choices(series)):
+            if not parts or (board and _is_part_of_board(series)):
+                continue
+            if any(is_mean(series.averages[0], one) for one in _choices(series)):
                 continue
             average = series.averages[0]
             yield Finding(
@@ -47,6 +52,11 @@ def parts_of(series: Series) -> tuple[Figure, ...]:
         and all(math.isfinite(figure.value) for figure in figures)
     )
     return parts if is_clear else ()
+
+
+def _is_part_of_board(series: Series) -> bool:
+    """Whether a leaderboard averages these tasks and others, which are not shown."""
+    return any(series.tasks < set(board) for board in shipped().leaderboards.values())
 
 
 def is_mean(average: Figure, parts: Sequence[Figure]) -> bool:

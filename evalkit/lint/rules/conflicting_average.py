@@ -15,8 +15,11 @@ _SHARED = 2  # tasks from which on two averages are taken for the same thing
 
 
 class _Average(NamedTuple):
+    """An average, the tasks it stands with, and the line of its table; 0 for a sentence's."""
+
     figure: Figure
     tasks: frozenset[str]
+    table: int = 0
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -32,7 +35,7 @@ def check(context: Context) -> Iterator[Finding]:
 
 def _averages(context: Context) -> Iterator[_Average]:
     found = [
-        _Average(figure, series.tasks)
+        _Average(figure, series.tasks, table.table.line)
         for table in context.scores.tables
         for series in table.models
         for figure in series.averages
@@ -50,6 +53,7 @@ def _conflict(context: Context, one: _Average, other: _Average) -> bool:
     is_same = boards[0] == boards[1] if any(boards) else len(one.tasks & other.tasks) >= _SHARED
     return (
         is_same
+        and (one.table == 0 or one.table != other.table)  # rows of one table differ in something
         and not one.figure.agrees(other.figure)
         and same_model(context, one.figure, other.figure)
     )

@@ -15,7 +15,7 @@ def check(context: Context) -> Iterator[Finding]:
     """Each figure of a sentence that no table has, though one has another value for it."""
     figures = context.scores.figures
     for said in figures:
-        if said.where != "prose":
+        if said.where != "prose" or said.is_average:  # averages have a rule of their own
             continue
         shown = [one for one in figures if one.where == "table" and _is_of_same(context, said, one)]
         if shown and not any(said.agrees(one) for one in shown):

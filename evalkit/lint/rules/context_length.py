@@ -33,6 +33,7 @@ _OTHERS = re.compile(
     r"unlike|compar|\bthan\b|judge|prompt|dataset|train|teacher|reward|original|base model|\bnot\b",
     re.I,
 )
+_BEFORE = 300  # characters of a sentence that tell whose context it is
 _SMALLEST = 256  # tokens: below, it is no context length
 _SLACK = 1.03  # 8.2k for 8,192
 
@@ -105,7 +106,7 @@ def _claims(context: Context) -> Iterator[tuple[int, int, str]]:
     is_foreign = context.subject.is_foreign
     for sentence in context.card.sentences:
         for mark in (found for form in _CLAIMS for found in form.finditer(sentence.text)):
-            before = sentence.text[: mark.start()]
+            before = sentence.text[max(0, mark.start() - _BEFORE) : mark.start()]
             tokens = _tokens(mark["number"], mark["kilo"])
             clause = re.split(r"[;,]", before)[-1]
             if tokens >= _SMALLEST and not _OTHERS.search(clause) and not is_foreign(before):

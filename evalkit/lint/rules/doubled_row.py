@@ -17,11 +17,14 @@ def check(context: Context) -> Iterator[Finding]:
     for table in context.scores.tables:
         scores = {(figure.line, figure.text) for figure in table.figures}
         seen: dict[tuple[str, ...], Row] = {}
+        part = ""  # of the table: some rows only head those that follow
         for row in table.table.rows:
             rest = _beside(row, scores)
+            filled = [cell for cell in row.plain() if cell]
+            part = filled[0] if len(filled) == 1 else part
             if len(rest) == len(row.cells) or not any(rest):
                 continue
-            first = seen.setdefault(rest, row)
+            first = seen.setdefault((part, *rest), row)
             if first is not row:
                 yield _finding(table, first, row)
 

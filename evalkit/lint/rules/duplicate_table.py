@@ -12,6 +12,7 @@ from evalkit.lint.names import plain
 from evalkit.lint.rule import Rule
 
 _FEWEST = 3  # scores that must be the same
+_SHARE = 0.75  # of one table's tasks that the other must have
 _FEWEST_ROWS = 2  # of tables without scores that are the same word for word
 
 
@@ -33,13 +34,18 @@ def check(context: Context) -> Iterator[Finding]:
 
 
 def _says_again(one: ScoreTable, other: ScoreTable) -> bool:
-    """Whether both score the same models, one of them all tasks of the other, and they agree."""
+    """Whether both score the same models on nearly the same tasks, one all that the other has.
+
+    A summary and a table of details, which are laid out otherwise, are no copies.
+    """
     mine, theirs = _by_model(one), _by_model(other)
-    if set(mine) != set(theirs):
+    if set(mine) != set(theirs) or one.rows_are != other.rows_are:
         return False
     shared = 0
     for name, series in mine.items():
         small, large = sorted((series, theirs[name]), key=lambda item: len(item.tasks))
+        if len(small.tasks) < _SHARE * len(large.tasks):
+            return False
         for figure in small.figures:
             if figure.is_average:
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 
 from evalkit.card_reading import Figure
@@ -12,6 +13,11 @@ from evalkit.lint.rule import Rule
 
 # Source: MT-Bench's judge rates from 1 to 10 (Zheng et al. 2023, appendix); some write it of 100.
 _HIGHEST = {"percent": 100.0, "unit": 1.0, "rating": 10.0}
+# Correlations, and what grows without bound in both directions; CoLA is scored by a correlation.
+_SIGNED = re.compile(
+    r"mcc|matthews|pearson|spearman|kendall|corr|kappa|cola\b|loss|log[ _-]?p|reward|elo|r2",
+    re.IGNORECASE,
+)
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -33,7 +39,8 @@ def _fault(figure: Figure) -> str:
     highest = _HIGHEST.get(figure.scale, math.inf)
     if figure.value > highest:
         return f"is more than {highest:g}, the most that can be"
-    return "is less than nothing" if figure.value < 0 else ""
+    may_be_negative = _SIGNED.search(f"{figure.task} {figure.metric}")
+    return "is less than nothing" if figure.value < 0 and not may_be_negative else ""
 
 
 RULE = Rule(

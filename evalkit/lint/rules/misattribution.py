@@ -29,7 +29,7 @@ class Misattribution(NamedTuple):
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """One finding for each row or sentence."""
+    """One finding for each row or sentence; a warning where the model that is named is unknown."""
     for found in misattributions(context, reported_by_model()):
         first = found.figures[0]
         shown = " and ".join(figure.text for figure in found.figures)
@@ -41,6 +41,7 @@ def check(context: Context) -> Iterator[Finding]:
             evidence=f"reported of {found.other.id}: {_sources(found.scores)}"
             + (f"; of {claimed} itself: {right}" if right else ""),
             fix=f"name {found.other.id}, or give the scores of {claimed}",
+            severity=None if model_of(context, first) else "warning",
         )
 
 

@@ -10,8 +10,7 @@ from evalkit.lint.facts import papers
 from evalkit.lint.finding import Finding
 from evalkit.lint.rule import Rule
 
-# Addresses, and names of models, hold methods' names, too: those are no claims.
-_NAMES = re.compile(r"\S*/\S*|[\w.]+-(?:[\w.]+-)*\w*\d[\w.-]*|\w*\d[\w.]*-[\w.-]+")
+_LINK = re.compile(r"\[[^\[\]]*\]\([^()]*\)")
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -19,10 +18,9 @@ def check(context: Context) -> Iterator[Finding]:
     card = context.card
     everything = _words(card.text)
     headings = {section.line: section.title for section in card.sections[1:]}
-    texts = [(line, title) for line, title in headings.items()]
+    texts = list(headings.items())
     texts += [(sentence.line, sentence.text) for sentence in card.sentences]
-    plain = [(line, _NAMES.sub(" ", text)) for line, text in texts]
-    plain.sort()
+    plain = sorted((line, _claims(text)) for line, text in texts)
     for paper in papers():
         if paper.arxiv in card.text or (paper.title and _words(paper.title) in everything):
             continue
@@ -34,6 +32,16 @@ def check(context: Context) -> Iterator[Finding]:
                 evidence=named[1][0],
                 fix=f"cite '{paper.title}', https://arxiv.org/abs/{paper.arxiv}",
             )
+
+
+def _claims(text: str) -> str:
+    """A text without links, addresses and names of models, which hold methods' names, too."""
+    words = _LINK.sub(" ", text).split()
+    return " ".join(word for word in words if not _is_name(word))
+
+
+def _is_name(word: str) -> bool:
+    return "/" in word or ("-" in word and any(letter.isdigit() for letter in word))
 
 
 def _words(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from evalkit.card_schema import kind_of
 from evalkit.lint.context import Context
 from evalkit.lint.finding import Finding
 from evalkit.lint.licence_chain import held
@@ -20,12 +21,13 @@ def check(context: Context) -> Iterator[Finding]:
         return
     told = next(iter(held(context)), None)
     why = f"; {told.model} is under {told.licence}" if told else ""
+    # Whoever saves a page may have lost its head; data may be free of any rights.
+    is_model = card.has_metadata and kind_of(card.metadata) == "model"
     yield Finding(
         1,
         f"the card names no licence{why}",
         fix="add license: with its id on the Hub",
-        # Whoever saves a page may have lost its head.
-        severity="error" if card.has_metadata else "warning",
+        severity="error" if is_model else "warning",
     )
 
 

@@ -13,14 +13,14 @@ from evalkit.lint.rule import Rule
 _LABEL = re.compile(r"^[\s>*•-]*\*\*([^*]{3,60})\*\*|^[\s>*•-]*([A-Z][\w &/()-]{2,50}):")
 _MOST_LABEL = 60  # characters of a bare line that is a heading on a saved page
 _SECTIONS = {
-    "how to use it": re.compile(
-        r"\bus(?:e|age|ing)\b|quick ?start|how to|get started|inference|deploy|example|"
+    "use": re.compile(
+        r"\bus(?:es?|age|ing)\b|quick ?start|how to|get started|inference|deploy|example|"
         r"prompt (?:template|format)|chat template|running|try it|download",
         re.IGNORECASE,
     ),
-    "how it was made": re.compile(
+    "training": re.compile(
         r"\btrain|fine-?tun|procedure|hyper-?parameter|merge|creation|quanti[sz]ation|method|"
-        r"recipe|optimi[sz]ation|dataset|how it was made|models? used|conversion",
+        r"recipe|optimi[sz]ation|dataset|made\b|models? used|conversion|configuration",
         re.IGNORECASE,
     ),
     "limitations": re.compile(
@@ -28,7 +28,7 @@ _SECTIONS = {
         r"responsib|warning",
         re.IGNORECASE,
     ),
-    "an evaluation": re.compile(
+    "evaluation": re.compile(
         r"evaluat|benchmark|results?\b|performance|leaderboard|accuracy|scores?\b|metric|recovery|"
         r"perplexity",
         re.IGNORECASE,
@@ -43,16 +43,23 @@ def check(context: Context) -> Iterator[Finding]:
         return
     said = "\n".join(_labels(card))
     missing = [name for name, words in _SECTIONS.items() if not words.search(said)]
-    if "how to use it" in missing and any(line.kind == "code" for line in card.lines):
-        missing.remove("how to use it")
+    if "use" in missing and any(line.kind == "code" for line in card.lines):
+        missing.remove("use")
+    if _is_dataset(card) and "evaluation" in missing:
+        missing.remove("evaluation")
     if missing:
         listed = " and ".join([", ".join(missing[:-1]), missing[-1]] if missing[1:] else missing)
         yield Finding(
             card.sections[0].line if card.sections else card.prose[0].number,
-            f"no section says {listed}",
+            f"there is no section on {listed}",
             evidence=f"{len(card.sections)} headings",
             fix="add the sections, also where there is little to say",
         )
+
+
+def _is_dataset(card: Document) -> bool:
+    """Whether it is the card of a data set, by the keys that only these have."""
+    return bool({"task_categories", "size_categories", "dataset_info"} & set(card.metadata))
 
 
 def _labels(card: Document) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from evalkit import licences
-from evalkit.card_schema import meant_key
+from evalkit.card_schema import kind_of, meant_key
 from evalkit.lint.context import Context
 from evalkit.lint.lines import line_text, with_lines
 from evalkit.lint.rule import Rule
@@ -23,7 +23,7 @@ def mend(context: Context) -> str:
         if fault.kind != "misspelt":
             continue
         key = str(fault.path[0])
-        meant = meant_key(key)
+        meant = meant_key(key, kind_of(metadata))
         if (
             meant is None
             or meant in metadata

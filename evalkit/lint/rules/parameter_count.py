@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from evalkit.lint.context import Context
 from evalkit.lint.finding import Finding
-from evalkit.lint.names import Size, billions, is_mixture, size_of, sizes_in
+from evalkit.lint.names import SLACK, Size, billions, is_mixture, size_of, sizes_in
 from evalkit.lint.rule import Rule
 from evalkit.lint.subject import KnownSize, Subject
 
@@ -24,13 +24,22 @@ _CLAIMS = (
         re.I,
     ),
 )
-# Other counts than that of all of this model's parameters, and sentences about other models.
+# Other counts than that of all parameters, and words before a number that make it another model's.
 _OTHER_COUNT = re.compile(
-    r"activ|effectiv|trainable|embedding|lora|adapter|vision|encoder|draft|reward|judge|teacher|"
-    r"\bthan\b|unlike|compar|versus|\bvs\b|outperform|surpass|rival|\bbeat|exceed|against|\bthe\s*$|(?<!-)\blike\b|\bfrom\b|\bother\b|\blarger\b",
+    r"activ|effectiv|trainable|embedding|lora|adapter|vision|encoder|draft|reward|judge|teacher",
     re.IGNORECASE,
 )
-_AROUND = 40
+_OTHER_MODEL = re.compile(
+    r"\bthan\b|unlike|compar|versus|\bvs\b|outperform|surpass|rival|\bbeat|exceed|against|\bfrom\b"
+    r"|\bthe\s*$|(?<!-)\blike\b|\bother\b|\blarger\b",
+    re.IGNORECASE,
+)
+# A class of models: within the 13B-33B parameter range.
+_RANGE_BEFORE = re.compile(r"\d\s?(?:[bm]|[bm]illion)?\s*(?:-|–|~|to|and|or)\s*$", re.IGNORECASE)
+_CLASS_AFTER = re.compile(
+    r"\w*\s+(?:range|class|scale|category|regime|level|models)\b", re.IGNORECASE
+)
+_BEFORE, _AROUND = 300, 40  # characters of a sentence that tell whose number it is
 _NAME_SLACK = 0.3  # names round, and some leave the embeddings out
 
 
@@ -71,9 +80,11 @@ def claims(subject: Subject) -> Iterator[Claim]:
 
 def _is_of_model(subject: Subject, text: str, mark: re.Match[str]) -> bool:
     """Whether a sentence's number is of all parameters of the card's own model."""
-    before = text[: mark.start()]
+    before = text[max(0, mark.start() - _BEFORE) : mark.start()]
     after = re.split("[.,]", text[mark.end() :][:_AROUND])[0]
     is_other = any(_OTHER_COUNT.search(part) for part in (before, after))
+    is_other = is_other or bool(_OTHER_MODEL.search(before) or _RANGE_BEFORE.search(before))
+    is_other = is_other or bool(_CLASS_AFTER.match(after))
     return not is_other and not subject.is_foreign(before)
 
 
@@ -107,14 +118,15 @@ def _comparable(subject: Subject) -> list[KnownSize]:
     return list(subject.sizes)
 
 
-def _agrees(size: Size, known: KnownSize, slack: float = 0.06) -> bool:
+def _agrees(size: Size, known: KnownSize, slack: float = SLACK) -> bool:
     counts = (known.parameters, known.without_embeddings)
     return any(count is not None and size.agrees(count, slack) for count in counts)
 
 
 def _around(text: str, mark: re.Match[str]) -> str:
-    start, end = max(0, mark.start() - 20), min(len(text), mark.end() + 20)
-    return " ".join(text[start:end].split())
+    before = text[max(0, mark.start() - _AROUND) : mark.start()].split(" ")[-4:]
+    after = text[mark.end() : mark.end() + _AROUND].split(" ")[:4]
+    return " ".join([*" ".join(before).split(), mark[0] + " ".join(after)]).strip()
 
 
 RULE = Rule(

@@ -49,8 +49,7 @@ def _terms(card: Document) -> Iterator[tuple[int, str, str]]:
 
 
 def _is_past(model: KnownModel, licence: str) -> bool:
-    past = [one.id for one in model.licences[:-1]]
-    return licence in past and licence != model.licence
+    return licence != model.licence and licence in {one.id for one in model.licences}
 
 
 def _is_about(document: Document, model: KnownModel) -> bool:

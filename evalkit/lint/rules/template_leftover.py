@@ -11,7 +11,7 @@ from evalkit.lint.rule import Rule
 
 # Source: the placeholders of huggingface_hub's and of transformers' model card templates.
 _LEFT_OVER = re.compile(
-    r"\{\{.*?\}\}|\{%.*?%\}|\[?More information needed\]?"
+    r"\{\{.{0,200}?\}\}|\{%.{0,200}?%\}|\[?More information needed\]?"
     r"|This model card has been generated automatically"
     r"|<!-- Provide a (?:quick|longer) summary|<!-- Address questions around how the model"
     r"|\[(?:insert|add|your) [a-z ]{3,40}\]|<(?:insert|your)[ _-][a-z _-]{3,40}>"
