@@ -120,7 +120,7 @@ class Card(Section):
     tags: further tags of the repositories. authors: who made it. intended_use: what it is for.
     limitations: what it is not good at, beside what was measured.
     citation: how to cite it, BibTeX or plain.
-    hardware, energy: what it was trained on, and what that took, in words; evalkit measures neither.
+    hardware, energy: what it was trained on, and what that took, in words; neither is measured.
     """
 
     title: str

@@ -17,13 +17,15 @@ FLOORS: dict[int, str] = {
         "recipe_file records roles stages training_settings yaml_file"
     ),
     2: (
-        "baselines card_reading card_schema chat_client checkpoint_files checkpoint_size console contamination durable fastchat fetching frontmatter "
-        "journal journaled_models json_rows leaderboard leaderboard_column licences loading markdown "
-        "metrics model_size pocket private_text registry rendering resources rules rundir score_records scoring standings stats student"
+        "baselines card_reading card_schema chat_client checkpoint_files checkpoint_size console "
+        "contamination durable fastchat fetching frontmatter journal journaled_models json_rows "
+        "leaderboard leaderboard_column licences loading markdown metrics model_size pocket "
+        "private_text registry rendering resources rules rundir score_records scoring standings "
+        "stats student"
     ),
     3: (
-        "benchmarks builders card_diff cards engines hub importers judges lint quantize report sources "
-        "tables trainers verification"
+        "benchmarks builders card_diff cards engines hub importers judges lint quantize report "
+        "sources tables trainers verification"
     ),
     4: "pipeline",
     5: "cli __main__",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from evalkit.cli import main
+from evalkit.cli.card_lint import MANY
 from evalkit.hub.client import open_api
 from evalkit.hub.serve import Server, running
 from evalkit.lint import rules
@@ -77,6 +78,15 @@ def test_json_has_the_same(run: Run, bad: Path) -> None:
     assert (size["line"], size["severity"]) == (7, "error")
     assert all(one[key] is not None for one in first["findings"] for key in one)
     assert (second["findings"], second["errors"]) == ([], 0)
+
+
+def test_many_cards_are_shared_by_all_cores_and_come_in_order(run: Run, bad: Path) -> None:
+    (alone,) = _json(run("lint", bad, "--json")[1])
+    code, out, _ = run("lint", *[GOOD, bad] * (MANY // 2), "--json")
+    found = _json(out)
+    assert code == 1 and len(found) == MANY
+    assert [one["file"] for one in found] == [str(GOOD), str(bad)] * (MANY // 2)
+    assert all(one == alone for one in found[1::2])
 
 
 def test_warnings_count_with_strict(run: Run, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -25,6 +26,7 @@ from evalkit.cards.regions import regions
 from evalkit.errors import CardError
 from evalkit.family import Family
 from evalkit.leaderboard import conventional_columns
+from evalkit.lint import context_of, lint
 from evalkit.records import Score
 
 # Source: publishing notes from stored cards; v1 as smol_llama-220M-GQA, v2 as
@@ -176,3 +178,13 @@ def test_golden_family_page(golden: Callable[[str, str], None]) -> None:
     for member in family.members:
         assert f"[{member.title}](https://huggingface.co/{member.repo_id})" in text
     assert [one.name for one in regions(text)] == ["introduction", "limitations"]
+
+
+@pytest.mark.slow
+def test_the_cards_of_a_run_pass_lint_in_their_folders(micro_run: Path) -> None:
+    """Every link to records, pictures and results leads somewhere, before anything is published."""
+    cards = sorted((micro_run / "run/steps/cards").glob("*/README.md"))
+    assert len(cards) == 5
+    for file in cards:
+        found = lint(context_of(file.parent))
+        assert [one for one in found if one.severity == "error"] == [], file

@@ -148,6 +148,25 @@ def test_a_rule_of_ones_own(tmp_path: Path) -> None:
     assert "XX001" not in {rule.code for rule in chosen(["no-cats"], [file])}
 
 
+def test_a_package_brings_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cats.py").write_text(OWN_RULE)
+    about = tmp_path / "cats-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: cats\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[evalkit.lint_rules]\nno-cats = cats:RULE\n")
+    rules.cache_clear()
+    try:
+        monkeypatch.syspath_prepend(tmp_path)
+        assert "XX001" in _codes("# cat\n")
+        rules.cache_clear()
+        (about / "entry_points.txt").write_text("[evalkit.lint_rules]\nno-cats = cats:NONE\n")
+        with pytest.raises(CardError, match="cats:NONE of cats cannot be loaded"):
+            rules()
+    finally:
+        rules.cache_clear()
+    monkeypatch.undo()
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

@@ -275,17 +275,32 @@ def test_some_faults(bench: Bench, name: str, position: int) -> None:
     disturbed(bench, at(position, HANDLERS[name]))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", HANDLERS)
-def test_a_fault_at_every_request_in_turn(bench: Bench, name: str) -> None:
-    for position in range(requests_of_a_run(bench)):
+# Every so many requests, where what follows is much the same as with a cut or a lost answer;
+# the soak test leaves none out.
+STRIDES = {"cut": 1, "lost answer": 1, "500": 4, "503": 6, "429": 6, "corrupt": 3}
+
+
+def faults_in_turn(bench: Bench, name: str, stride: int) -> None:
+    for position in range(0, requests_of_a_run(bench), stride):
         disturbed(bench, at(position, HANDLERS[name]), fault_corrupts=name == "corrupt")
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", HANDLERS)
+def test_faults_at_requests_in_turn(bench: Bench, name: str) -> None:
+    faults_in_turn(bench, name, STRIDES[name])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", HANDLERS)
+def test_a_fault_at_every_request_in_turn(bench: Bench, name: str) -> None:
+    faults_in_turn(bench, name, 1)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cut", "500"])
-def test_the_server_is_gone_from_every_request_on(bench: Bench, name: str) -> None:
-    for position in range(requests_of_a_run(bench)):
+def test_the_server_is_gone_from_a_request_on(bench: Bench, name: str) -> None:
+    for position in range(0, requests_of_a_run(bench), 3):
         disturbed(bench, at(position, HANDLERS[name], lasting=True), first_may_pass=False)
 
 
@@ -320,7 +335,7 @@ def test_a_token_that_is_revoked_midway(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_a_token_that_is_revoked_at_every_request_in_turn(bench: Bench) -> None:
-    for position in range(requests_of_a_run(bench)):
+    for position in range(0, requests_of_a_run(bench), 3):
         revoked_from(bench, position)
 
 
@@ -354,7 +369,7 @@ def test_a_full_disk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_full_disk_from_every_request_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    for position in range(requests_of_a_run(bench)):
+    for position in range(0, requests_of_a_run(bench), 3):
         full_disk_from(bench, position, monkeypatch)
 
 
@@ -390,7 +405,7 @@ def test_somebody_else_commits_midway(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_somebody_else_commits_before_every_request_in_turn(bench: Bench) -> None:
-    for position in range(requests_of_a_run(bench)):
+    for position in range(0, requests_of_a_run(bench), 3):
         somebody_commits_before(bench, position)
 
 
@@ -459,14 +474,24 @@ def test_an_update_with_a_fault(bench: Bench, name: str) -> None:
     update_disturbed(bench, name, 30)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["cut", "lost answer", "500", "corrupt"])
-def test_an_update_with_a_fault_at_every_request_in_turn(bench: Bench, name: str) -> None:
+def updates_in_turn(bench: Bench, name: str, stride: int) -> None:
     case = bench.fresh()
     bench.faulty.begin()
     case.publish()
     case.change()
     bench.faulty.begin()
     case.publish()
-    for position in range(len(bench.faulty.seen)):
+    for position in range(0, len(bench.faulty.seen), stride):
         update_disturbed(bench, name, position)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cut", "lost answer", "corrupt"])
+def test_an_update_with_faults_in_turn(bench: Bench, name: str) -> None:
+    updates_in_turn(bench, name, 3)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["cut", "lost answer", "500", "corrupt"])
+def test_an_update_with_a_fault_at_every_request_in_turn(bench: Bench, name: str) -> None:
+    updates_in_turn(bench, name, 1)

@@ -172,7 +172,8 @@ def _check_harness_file(value: dict[str, object], result: ResultSet) -> None:
         row = results[score.task]
         stated = row[metric if old else f"{metric},{filtered}"]
         error = row.get(f"{metric}_stderr" if old else f"{metric}_stderr,{filtered}")
-        factor = 100 if score.scale == "percent" else 1
+        # SQuAD's own metrics are percentages in the harness's files already.
+        factor = 100 if score.scale == "percent" and score.task != "squad2" else 1
         assert score.value == pytest.approx(stated * factor), score
         if isinstance(error, float) and score.stderr is not None:
             assert score.stderr == pytest.approx(error * factor, rel=1e-6)
@@ -180,7 +181,10 @@ def _check_harness_file(value: dict[str, object], result: ResultSet) -> None:
 
 
 def test_items_told_by_the_error_are_those_of_the_data(gold: Path) -> None:
-    """0.3 states no sizes; what its standard errors tell are the sizes of the test sets."""
+    """0.3 states no sizes; what its standard errors tell are the sizes of the test sets.
+
+    An error of 0 tells nothing: then nobody knows.
+    """
     known = {"arc_challenge": 1172, "hellaswag": 10042, "winogrande": 1267, "piqa": 1838,
              "boolq": 3270, "openbookqa": 500, "truthfulqa_mc": 817, "gsm8k": 1319}  # fmt: skip
     seen = set()
@@ -188,7 +192,8 @@ def test_items_told_by_the_error_are_those_of_the_data(gold: Path) -> None:
         for one in importer("lm_eval").read(file):
             for score in one.result.scores:
                 if score.task in known:
-                    assert score.n == known[score.task], (file.name, score.task)
+                    size = known[score.task] if score.stderr else None
+                    assert score.n == size, (file.name, score.task)
                     seen.add(score.task)
     assert len(seen) >= 5
 
@@ -218,4 +223,4 @@ def test_all_three_suites_on_one_card(
     assert ended("card", "build", *words, *names, *rest) == 0
     text = (tmp_path / "card" / "README.md").read_text()
     assert "| **[phi](https://huggingface.co/me/phi)** | **2.35 [1.47, 3.23]** |" in text
-    assert "Judged by gpt-4: MT-Bench: average rating." in text
+    assert "Judged by gpt-4: MT-Bench: average rating;" in text

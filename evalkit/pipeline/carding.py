@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,22 @@ from evalkit.cards import (
     licence_faults,
     rebuilt,
     records_of,
+    results_folder,
 )
 from evalkit.durable import write_text
 from evalkit.errors import EvalkitError, Problem
 from evalkit.family import Family
 from evalkit.fingerprint import fingerprint
 from evalkit.loading import file_digest
-from evalkit.pipeline import comparison, contamination, gating, head_to_head, lineage, recovery
+from evalkit.pipeline import (
+    comparison,
+    contamination,
+    evaluation,
+    gating,
+    head_to_head,
+    lineage,
+    recovery,
+)
 from evalkit.pipeline.family import gather, title
 from evalkit.pipeline.layout import checkpoint_names, step_of
 from evalkit.pipeline.step import Step, StepContext
@@ -108,6 +118,7 @@ def _write(context: StepContext) -> Mapping[str, Any]:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
             beside[f"{name}/{path}"] = file_digest(folder / path)
+        _copy_results(context, name, folder)
         write_store(folder, book.records, book.citations)
         cards[name] = beside.pop(f"{name}/{CARD_FILE}")
         cited[name] = fingerprint(book.citations)
@@ -126,6 +137,16 @@ def _write(context: StepContext) -> Mapping[str, Any]:
         "tables": {file.name: file_digest(file) for file in tables},
     }
     return {"digest": fingerprint(written_files), **written_files}
+
+
+def _copy_results(context: StepContext, name: str, folder: Path) -> None:
+    """The results that a card links to, where its repository will have them."""
+    for ref in context.recipe.evaluation.benchmarks:
+        step_name = evaluation.step_name(name, ref)
+        told = contamination.result_folder(context.run, context.recipe, step_name)
+        target = folder / results_folder(ref.key)
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(told / evaluation.RESULT, target / evaluation.RESULT)
 
 
 def _family_page(context: StepContext, family: Family) -> str:

@@ -13,7 +13,7 @@ from evalkit.checkpoint_files import COMPANIONS
 from evalkit.console import say
 from evalkit.family import Family, Member
 from evalkit.hub.plan import ReleasePlan, plan_release
-from evalkit.pipeline import carding, contamination, evaluation, pair_datasets, release_checks
+from evalkit.pipeline import carding, evaluation, pair_datasets, release_checks
 from evalkit.pipeline.checkpoints import checkpoint_of
 from evalkit.pipeline.step import StepContext
 from evalkit.roles import PluginRef
@@ -67,16 +67,13 @@ def _stage(context: StepContext, member: Member) -> Path:
     written = context.run.folder(carding.NAME) / member.title
     shutil.copytree(written, staged, copy_function=_replace, dirs_exist_ok=True)
     for ref in context.recipe.evaluation.benchmarks:
-        _stage_records(context, member, ref, staged / results_folder(ref.key))
+        _stage_raw(context, member, ref, staged / results_folder(ref.key))
     return staged
 
 
-def _stage_records(context: StepContext, member: Member, ref: PluginRef, target: Path) -> None:
-    step_name = evaluation.step_name(member.checkpoint.name, ref)
-    measured = context.run.folder(step_name)
-    target.mkdir(parents=True)
-    told = contamination.result_folder(context.run, context.recipe, step_name)
-    shutil.copyfile(told / evaluation.RESULT, target / evaluation.RESULT)
+def _stage_raw(context: StepContext, member: Member, ref: PluginRef, target: Path) -> None:
+    """The raw files of a benchmark, beside the result that came with the card."""
+    measured = context.run.folder(evaluation.step_name(member.checkpoint.name, ref))
     for file in sorted((measured / evaluation.RAW).rglob("*")):
         if file.is_file():
             place = target / file.relative_to(measured / evaluation.RAW)
