@@ -71,7 +71,10 @@ class GateFacts:
 
 @dataclass(frozen=True)
 class VariantFacts:
-    """How a variant was quantized: scheme name, its label for people, bits, options, tags."""
+    """How a variant was quantized: scheme name, its label for people, bits, options, tags.
+
+    recovery: what was found of its scores beside its parent's: `lines`, `perplexity`, `method`.
+    """
 
     scheme: str
     label: str
@@ -79,6 +82,7 @@ class VariantFacts:
     tags: tuple[str, ...]
     options: Mapping[str, Any]
     calibration_samples: int = 0
+    recovery: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

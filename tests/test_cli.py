@@ -47,12 +47,28 @@ FLAGS = {
     "doctor": {"--recipe", "--json"},
     "card build": RECIPE_FLAGS | QUANTIZING | MEASURING | CARD | FROM,
     "card lint": {
-        "--base-card", "--config", "--fix", "--ignore", "--rule", "--strict", "--json",
-    },  # fmt: skip
+        "--base-card",
+        "--config",
+        "--fix",
+        "--ignore",
+        "--rule",
+        "--strict",
+        "--json",
+    },
     "card rules": {"--json"},
-    "card verify": MEASURING | {
-        "--run", "--results", "--importer", "--strict", "--rerun", "--limit", "--model", "--out",
-        "--redo", "--children", "--json",
+    "card verify": MEASURING
+    | {
+        "--run",
+        "--results",
+        "--importer",
+        "--strict",
+        "--rerun",
+        "--limit",
+        "--model",
+        "--out",
+        "--redo",
+        "--children",
+        "--json",
     },
     "card diff": {"--json"},
     "show": {"--json"},

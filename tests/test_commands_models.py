@@ -62,7 +62,7 @@ def test_a_model_and_flags_make_the_plan_of_the_recipe_that_says_the_same(
     Path("same.yaml").write_text(yaml.safe_dump(recipe))
     _, written, _ = _run(capsys, "evaluate", "same.yaml", "--dry-run", "--json")
     assert json.loads(composed) == json.loads(written)
-    assert len(json.loads(composed)["steps"]) == 5
+    assert len(json.loads(composed)["steps"]) == 6
     assert json.loads(composed)["lacking"] == []
     assert not Path("runs").exists()
 

@@ -79,8 +79,8 @@ def test_the_mean_weighs_tasks_alike_whatever_their_scale_and_size() -> None:
     arc = one_task([100.0] * 90 + [0.0] * 10, [100.0] * 45 + [0.0] * 55)  # 90 -> 45
     mt_bench = Task("mt_bench", (Stratum([6.0, 8.0], [6.0, 8.0]),), top=10.0)  # 7 -> 7
     *_, mean = recoveries([arc, mt_bench], seed=0)
-    assert mean.parent == pytest.approx((0.9 + 0.7) / 2)
-    assert mean.variant == pytest.approx((0.45 + 0.7) / 2)
+    assert mean.parent == pytest.approx((90 + 70) / 2)
+    assert mean.variant == pytest.approx((45 + 70) / 2)
     assert mean.n == 102
 
 

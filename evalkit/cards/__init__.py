@@ -12,11 +12,13 @@ from evalkit.cards.family_page import build_family_page
 from evalkit.cards.links import CARD_FILE, results_folder
 from evalkit.cards.picture import build_figures, can_draw
 from evalkit.cards.recording import Book, records_of
+from evalkit.cards.recovery import RECOVERY_FILE
 from evalkit.cards.regions import is_sealed, rebuilt
 from evalkit.cards.terms import faults as licence_faults
 
 __all__ = [
     "CARD_FILE",
+    "RECOVERY_FILE",
     "Book",
     "PairsFacts",
     "build_card",

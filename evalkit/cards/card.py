@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evalkit import card_schema, frontmatter
-from evalkit.cards import evaluation, making, relatives, sources, use, values, versus
+from evalkit.cards import evaluation, making, recovery, relatives, sources, use, values, versus
 from evalkit.cards.eval_results import eval_results
 from evalkit.cards.imported import unseen
 from evalkit.cards.lineage import citations, datasets, line_of, methods, parent_of, round_of
@@ -142,7 +142,7 @@ def _context(
         "commands": use.commands(family),
         "recipe": use.recipe(family),
         "versions": values.phrase(family.versions),
-        "recovery": versus.recovery(family, member, columns, book),
+        "recovery": recovery.kept(family, member, columns, book),
     }
 
 

@@ -1,20 +1,19 @@
-"""A model beside its parent and its base: what is better or worse, and what is left of it."""
+"""A model beside its parent and its base: what is better, what is worse, and by how much."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalkit.cards.evaluation import CONFIDENCE
 from evalkit.cards.lineage import parent_of
 from evalkit.cards.links import member_link
-from evalkit.cards.recording import Book
 from evalkit.errors import CardError
 from evalkit.family import Family, Member
 from evalkit.leaderboard import Column
 from evalkit.markdown import Markdown, escape, table
 from evalkit.records import Comparison, Score
-from evalkit.standings import EMPTY, decimals_of, number, result_of, unit_of, with_interval
+from evalkit.standings import decimals_of, with_interval
 
 _POINTS = {"percent": " points", "rating": " rating points"}
 
@@ -60,22 +59,6 @@ def gate(family: Family, member: Member) -> Markdown:
     if found.comparisons > 1:
         how += f" in {found.comparisons} comparisons together (Holm)"
     return Markdown(f"{sentence}, {how}.")
-
-
-def recovery(family: Family, member: Member, columns: Sequence[Column], book: Book) -> Markdown:
-    """Each headline of a quantized model beside its parent's, and the share of it that is left.
-
-    Nothing for what is not quantized.
-    """
-    parent = parent_of(family, member)
-    stated = member.imported is not None and member.imported.relation == "quantized"
-    if parent is None or not (member.variant or stated):
-        return Markdown("")
-    rows = [row for column in columns for row in _recovered(column, parent, member, book)]
-    if not rows:
-        return Markdown("")
-    head = ["Benchmark", parent.title, member.title, "Recovery"]
-    return table(head, rows, ["left", "right", "right", "right"])
 
 
 def _others(family: Family, member: Member) -> list[Member]:
@@ -154,29 +137,3 @@ def _differences(pairs: Sequence[tuple[Comparison, Score]], columns: Sequence[Co
 
 def _p_value(p: float) -> Markdown:
     return Markdown("< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}")
-
-
-def _how(column: Column, member: Member, score: Score) -> tuple[object, ...]:
-    provenance = result_of(member, column).provenance
-    return score.scale, score.settings, provenance.get("harness"), provenance.get("judge")
-
-
-def _recovered(column: Column, parent: Member, member: Member, book: Book) -> Iterator[list[str]]:
-    before, after = column.score_of(parent), column.score_of(member)
-    if before is None or after is None:
-        return
-    decimals = decimals_of(after, column)
-    shown = [
-        Markdown(with_interval(score.value, score.ci_low, score.ci_high, decimals))
-        for score in (before, after)
-    ]
-    for one, score in ((parent, before), (member, after)):
-        book.cite(one, column.heading, number(score.value, decimals), *column.made_of(one))
-    if _how(column, parent, before) != _how(column, member, after):
-        share = "not comparable: measured differently"
-    elif not after.higher_is_better or before.value <= 0:
-        share = EMPTY
-    else:
-        share = f"{number(100 * after.value / before.value, 1)} %"
-    unit = unit_of(after)
-    yield [f"{column.heading} ({unit})" if unit else column.heading, *shown, share]

@@ -68,8 +68,8 @@ def recoveries(
 ) -> list[Recovery]:
     """The recovery of each task, and last that of the mean of all.
 
-    Tasks count alike in the mean, each as a part of its best score; on their common scale, if they
-    have one, else of 1.
+    Tasks count alike in the mean, on their common scale if they have one, else as percentages of
+    their best scores.
 
     Raises:
         ScoreError: there is no task, or one of them has no items.
@@ -79,7 +79,7 @@ def recoveries(
     found = [_drawn(task, seed, draws) for task in tasks]
     lines = [_line(task.label, one, _items(task)) for task, one in zip(tasks, found, strict=True)]
     tops = {task.top for task in tasks}
-    scale = tops.pop() if len(tops) == 1 else 1.0
+    scale = tops.pop() if len(tops) == 1 else 100.0
     parts = [
         np.stack([one[side] / task.top * scale for task, one in zip(tasks, found, strict=True)])
         for side in (0, 1)

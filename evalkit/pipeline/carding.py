@@ -11,6 +11,7 @@ from typing import Any
 from evalkit import __version__, card_schema, resources
 from evalkit.cards import (
     CARD_FILE,
+    RECOVERY_FILE,
     Book,
     build_family_page,
     build_files,
@@ -147,6 +148,10 @@ def _copy_results(context: StepContext, name: str, folder: Path) -> None:
         target = folder / results_folder(ref.key)
         target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(told / evaluation.RESULT, target / evaluation.RESULT)
+    found = context.run.folder(recovery.step_name(name)) / recovery.FILE
+    if found.is_file():
+        (folder / RECOVERY_FILE).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found, folder / RECOVERY_FILE)
 
 
 def _family_page(context: StepContext, family: Family) -> str:

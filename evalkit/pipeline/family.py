@@ -23,7 +23,7 @@ from evalkit.family import (
     VariantFacts,
 )
 from evalkit.loading import config_of
-from evalkit.pipeline import contamination, evaluation, gating, head_to_head, plugins
+from evalkit.pipeline import contamination, evaluation, gating, head_to_head, plugins, recovery
 from evalkit.pipeline.checkpoints import METRICS, checkpoint_of
 from evalkit.pipeline.comparison import NAME as COMPARE
 from evalkit.pipeline.comparison import read_comparisons
@@ -242,4 +242,5 @@ def _variant(context: StepContext, ref: PluginRef) -> VariantFacts:
         tags=scheme.tags,
         options=scheme.options.model_dump(mode="json"),
         calibration_samples=context.result(name)["calibration_samples"],
+        recovery=recovery.read_recovery(context.run.folder(recovery.step_name(name))),
     )
