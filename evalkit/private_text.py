@@ -26,6 +26,7 @@ _SECRETS = {
     "a bearer token": rb"(?i:authorization)[\"'\s]*[=:][\"'\s]*(?i:bearer)\s+[\w.~+/-]{24,}",
 }
 _SECRET = re.compile(b"|".join(b"(%b)" % pattern for pattern in _SECRETS.values()))
+_END, _FEWEST = 16, 3  # bytes at a secret's end, and different ones among them at least
 PRIVATE_PATH = re.compile(
     rb"(?<![\w./:@-])(?:/home/[\w.-]+|/Users/[\w.-]+|/root/|/tmp/|/mnt/|/var/folders/)[\w./-]*"
     rb"|(?<![\w])[A-Za-z]:\\\\?Users\\\\?[\w.-]+"
@@ -40,6 +41,8 @@ class Secret(NamedTuple):
 
 
 def secrets(text: mmap.mmap | bytes) -> Iterator[Secret]:
-    """What in a text looks like a secret, in order."""
+    """What in a text looks like a secret, in order; not `hf_xxxx...`, which stands for one."""
     for found in _SECRET.finditer(text):
+        if len(set(found[0][-_END:])) < _FEWEST:
+            continue
         yield Secret(found.start(), list(_SECRETS)[(found.lastindex or 1) - 1])
