@@ -19,7 +19,7 @@ FLOORS: dict[int, str] = {
     2: (
         "baselines card_reading card_schema chat_client checkpoint_files checkpoint_size console "
         "contamination durable fastchat fetching frontmatter journal journaled_models json_rows "
-        "leaderboard leaderboard_column licences loading markdown metrics model_size pocket "
+        "leaderboard leaderboard_column licences loading markdown memory metrics model_size pocket "
         "private_text registry rendering resources rules rundir score_records scoring standings "
         "stats student"
     ),

@@ -18,6 +18,7 @@ from evalkit import registry
 from evalkit.errors import PrerequisiteError, RecipeError
 from evalkit.loading import config_of, load_model
 from evalkit.quantize import calibration as calibration_module
+from evalkit.quantize import compress
 from evalkit.quantize.calibration import batches, choose
 from evalkit.records import Checkpoint
 from evalkit.roles import Scheme
@@ -340,6 +341,17 @@ def test_a_missing_llmcompressor_names_the_extra(
     with pytest.raises(PrerequisiteError, match="llmcompressor") as caught:
         quantize("w4a16_rtn", parent, tmp_path / "out")
     assert "evalkit[quantize]" in caught.value.hint
+
+
+def test_too_little_memory_is_noticed_before_any_work(
+    parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = 2 * size.parameters(parent)
+    memory = {"total": 10 * needed, "available": needed - 1}
+    monkeypatch.setattr(compress, "memory_bytes", lambda: memory)
+    with pytest.raises(PrerequisiteError, match="main memory"):
+        quantize("w4a16_rtn", parent, tmp_path / "out")
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
 
 
 def test_a_full_disk_is_noticed_before_any_work(

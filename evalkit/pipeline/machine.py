@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from evalkit.engines.vllm_environment import find_installed
 from evalkit.errors import PrerequisiteError
+from evalkit.memory import memory_bytes
 
 # Half-precision weights alone; and with gradients, fp32 weights and two AdamW moments.
 # Source: Rajbhandari et al. 2020 (ZeRO), section 3.1: 2 + 2 + 12 bytes a parameter.
@@ -88,23 +89,6 @@ def gpus() -> list[Gpu]:
         for name, total, free, driver in (row for row in rows if len(row) == 4)
         if total.isdigit() and free.isdigit()
     ]
-
-
-def memory_bytes() -> dict[str, int]:
-    """`total` and `available` main memory; both 0 where the system does not say."""
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        total = page * os.sysconf("SC_PHYS_PAGES")
-        available = page * os.sysconf("SC_AVPHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return {"total": 0, "available": 0}
-    try:  # what Linux itself reckons, caches that it would give up included
-        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
-        kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-        available = 1024 * int(kilobytes)
-    except (OSError, StopIteration, ValueError):
-        pass
-    return {"total": total, "available": available}
 
 
 def secrets() -> list[str]:

@@ -16,8 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from evalkit.checkpoint_size import checkpoint_bytes, is_linear, tensors
+from evalkit.checkpoint_size import checkpoint_bytes, is_linear, parameters, tensors
 from evalkit.errors import PrerequisiteError, Problem, RecipeError, missing_extra
+from evalkit.memory import memory_bytes
 from evalkit.quantize.calibration import Calibration, batches
 from evalkit.quantize.companions import carry_over
 from evalkit.quantize.quiet import quiet
@@ -70,12 +71,13 @@ def compress(
     facts: what `quantization.json` records beside versions and calibration.
 
     Raises:
-        PrerequisiteError: llmcompressor is not installed, the disk is too full, or the
-            parent's weights are not safetensors.
+        PrerequisiteError: llmcompressor is not installed, disk or memory are too full, or
+            the parent's weights are not safetensors.
         RecipeError: a layer that should have been quantized was not.
     """
     _require_llmcompressor()
     _check_disk(parent, folder)
+    _check_memory(parent)
     with quiet():
         _run(parent, folder, make_modifier(), calibration)
     carry_over(parent, folder)
@@ -128,6 +130,17 @@ def _check_disk(parent: Path, folder: Path) -> None:
             f"quantizing {parent.name} needs up to {needed / 1e9:.1f} GB of disk,"
             f" {free / 1e9:.1f} GB are free",
             "free some space, or put the run on another disk",
+        )
+
+
+def _check_memory(parent: Path) -> None:
+    """The whole model is held in main memory, in 16 bits; layers go to a GPU one by one."""
+    needed, free = 2 * parameters(parent), memory_bytes()["available"]
+    if 0 < free < needed:
+        raise PrerequisiteError(
+            f"quantizing {parent.name} holds {needed / 1e9:.1f} GB in main memory,"
+            f" {free / 1e9:.1f} GB are free",
+            "end what else runs, or quantize on a machine with more memory",
         )
 
 
