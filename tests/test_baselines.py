@@ -61,9 +61,9 @@ class TestModels:
     def test_phi_2_was_for_research_until_january_2024(self) -> None:
         phi = baselines.known("phi-2")
         assert phi is not None
-        assert phi.licence_on("2024-01-04") == "microsoft-research-license"
-        assert phi.licence_on("2024-01-05") == phi.licence == "mit"
-        assert phi.licence_on("2023-01-01") is None
+        before, today = phi.licences
+        assert before.id == "microsoft-research-license"
+        assert (today.id, today.since) == (phi.licence, "2024-01-05") == ("mit", "2024-01-05")
 
     def test_every_fact_has_a_source_and_a_date(self) -> None:
         for model in baselines.models():

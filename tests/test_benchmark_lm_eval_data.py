@@ -12,6 +12,7 @@ from card_families import changed, lm_eval_result, pocket_family, standard_score
 from pyarrow import parquet
 
 from evalkit.benchmarks.lm_eval_data import departures, labelled, problems_of
+from evalkit.benchmarks.lm_eval_standard import has_standard_items
 from evalkit.benchmarks.lm_eval_tasks import RESULTS_FILE, LmEvalOptions, LmEvalTasks
 from evalkit.errors import Problem
 from evalkit.leaderboard import read_definition
@@ -89,6 +90,31 @@ class TestDepartures:
         assert departures({"gsm8k": {}}, rows, None) == {
             "gsm8k": "the local train split has 500 rows, the standard's 7473"
         }
+
+    def test_as_many_rows_of_other_words_are_no_standard_s(self) -> None:
+        rows = {"gsm8k": {"train": 7473, "test": 1319}}
+        told = departures({"gsm8k": {}}, rows, None, {"gsm8k"})
+        assert told == {"gsm8k": "the local questions are others"}
+
+    @pytest.mark.parametrize(
+        ("task", "name", "field"),
+        [("arc_challenge", "arc_challenge", "question"), ("gsm8k", "gsm8k", "question"),
+         ("truthfulqa_mc1", "truthfulqa_mc", "question"),
+         ("truthfulqa_mc2", "truthfulqa_mc", "question"),
+         ("winogrande", "winogrande", "sentence"), ("hellaswag", "hellaswag", "query")],
+    )  # fmt: skip
+    def test_the_standard_s_questions_are_known_by_their_words(
+        self, shared: Path, task: str, name: str, field: str
+    ) -> None:
+        """However they are written; in another order of words, as a translation has, no more."""
+        lines = (shared / "benchdata" / f"{name}.jsonl").read_text("utf-8").splitlines()
+        asked = [json.loads(line)[field] for line in lines]
+        if task == "hellaswag":  # this copy has the activity before the context
+            asked = [one.partition(": ")[2] for one in asked]
+        assert has_standard_items(task, asked)
+        assert has_standard_items(task, [f"  {one.upper()}" for one in asked[::-1]])
+        assert not has_standard_items(task, [" ".join(one.split()[::-1]) for one in asked])
+        assert not has_standard_items(task, asked[: len(asked) // 12])
 
     def test_an_unknown_task_s_data_is_not_vouched_for(self) -> None:
         (reason,) = departures({"mine": {}}, {"mine": {"test": 3}}, None).values()
@@ -224,6 +250,7 @@ class TestStockTask:
         assert ("has 1171 rows, the standard's 1172" in told) == (rows == 1171)
         assert ("asked with 24 examples, the standard's are 25" in told) == (shots == 24)
         assert "its examples are other items of those that are asked" in told
+        assert ("the local questions are others" in told) == (rows == 1172)
 
     def test_a_task_that_is_none(self, files: dict[str, str]) -> None:
         (problem,) = check_data(gsm8k(files, data={"gsm8": files}))

@@ -164,6 +164,19 @@ def test_sampling_seeds(loaded: Any) -> None:
     assert lm.generate_until(asked * 2) == [first, second]
 
 
+def test_an_engine_with_weights_of_its_own_must_find_the_same(loaded: Any, tmp_path: Path) -> None:
+    """It reads files, whatever became of the model that was loaded from them, and of themselves."""
+    asked = ask("generate_until", ("apple", {"until": [], "max_gen_toks": 2}))
+    with pytest.raises(ScoreError, match="is in memory"):
+        ScoringLM(loaded, engine="vllm").generate_until(asked)
+    write_tiny_llama(tmp_path / "model")
+    lm = ScoringLM(tmp_path / "model", engine="vllm", device="cpu", cache=tmp_path / "cache")
+    shutil.rmtree(tmp_path / "model")
+    write_tiny_llama(tmp_path / "model", seed=1)
+    with pytest.raises(ScoreError, match="written over"):
+        lm.generate_until(asked)
+
+
 def test_unanswerable_requests(loaded: Any) -> None:
     lm = model(loaded, 16)
     with pytest.raises(ScoreError, match="continuation"):
@@ -253,6 +266,25 @@ class TestCache:
         assert opened(moved).loglikelihood(asked) == second
         assert computed == []
 
+    def test_a_model_is_saved_over_one_that_is_loaded(
+        self, tmp_path: Path, opened: Any, computed: list[int]
+    ) -> None:
+        """Answers are kept under the weights that gave them, whatever lies there by then."""
+        asked, place = ask("loglikelihood", *REQUESTS), tmp_path / "model"
+        write_tiny_llama(place)
+        early = opened(place)
+        shutil.rmtree(place)
+        write_tiny_llama(place, seed=1)
+        first = early.loglikelihood(asked)
+        second = opened(place).loglikelihood(asked)
+        assert sum(computed) == 24
+        assert all(abs(a[0] - b[0]) > 1e-3 for a, b in zip(first, second, strict=True))
+        late = ScoringLM(place, dtype="float32", device="cpu")
+        shutil.rmtree(place)
+        write_tiny_llama(place, seed=2)
+        with pytest.raises(ScoreError, match="written over"):
+            CachingLM(late, str(tmp_path / "kept.db"))
+
     def test_template_and_settings_count(
         self, tiny_llama: Path, tmp_path: Path, opened: Any, computed: list[int]
     ) -> None:
@@ -288,6 +320,31 @@ class TestCache:
             again.model.lm_head.weight[0, 0] += 1
         opened(again).loglikelihood(asked)
         assert sum(computed) == 36
+
+    def test_a_model_in_memory_that_is_trained_on(
+        self, tiny_llama: Path, opened: Any, computed: list[int]
+    ) -> None:
+        """One `ScoringLM` throughout: after a step of training nothing kept before is served."""
+        asked = ask("loglikelihood", *REQUESTS)
+        arguments = {"until": ["zz"], "max_gen_toks": 8}
+        texts = ask("generate_until", *((f"apple {i}", arguments) for i in range(4)))
+        again = load_model(tiny_llama, dtype="float32", device="cpu")
+        lm = opened(again)
+        first, said = lm.loglikelihood(asked), lm.generate_until(texts)
+        trained = [value.detach().clone() for value in again.model.parameters()]
+        draw = torch.Generator().manual_seed(0)
+        for parameter in again.model.parameters():
+            parameter.data += 0.3 * torch.randn(parameter.shape, generator=draw)
+        second = lm.loglikelihood(asked)
+        assert sum(computed) == 24
+        assert all(abs(a[0] - b[0]) > 1e-3 for a, b in zip(first, second, strict=True))
+        assert lm.generate_until(texts) != said
+        with torch.no_grad():
+            for parameter, value in zip(again.model.parameters(), trained, strict=True):
+                parameter.copy_(value)
+        assert lm.loglikelihood(asked) == first
+        assert lm.generate_until(texts) == said
+        assert sum(computed) == 24
 
     def test_a_kill_costs_one_batch(
         self, tiny_llama: Path, opened: Any, computed: list[int], monkeypatch: pytest.MonkeyPatch

@@ -89,6 +89,20 @@ def test_many_cards_are_shared_by_all_cores_and_come_in_order(run: Run, bad: Pat
     assert all(one == alone for one in found[1::2])
 
 
+@pytest.mark.parametrize("count", [1, MANY])
+def test_a_card_that_cannot_be_read_does_not_hide_the_others(
+    run: Run, tmp_path: Path, count: int
+) -> None:
+    (tmp_path / "image.md").write_bytes(b"\xff\xd8\xff")
+    code, out, _ = run("lint", "image.md", *[GOOD] * count)
+    assert code == 1
+    assert out.startswith("error: cannot read image.md: it is not UTF-8 text")
+    assert out.count("base.md: 0 errors, 0 warnings") == count
+    found = _json(run("lint", "--json", GOOD, "image.md")[1])
+    assert found[0]["problem"] == ""
+    assert "not UTF-8" in found[1]["problem"]
+
+
 def test_warnings_count_with_strict(run: Run, tmp_path: Path) -> None:
     (tmp_path / "warned.md").write_text(GOOD.read_text().replace("# Tide-1.3B", "# merge"))
     assert run("lint", "warned.md")[0] == 0

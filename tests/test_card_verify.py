@@ -53,8 +53,8 @@ def card(micro_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(micro_run / "run" / "steps" / "cards" / TITLE, tmp_path / TITLE))
 
 
-def outcomes(said: dict[str, Any]) -> Counter[str]:
-    return Counter(one["outcome"] for one in said["numbers"])
+def verdicts(said: dict[str, Any]) -> Counter[str]:
+    return Counter(one["verdict"] for one in said["numbers"])
 
 
 def spoil(folder: Path, old: str, new: str) -> int:
@@ -69,7 +69,7 @@ def spoil(folder: Path, old: str, new: str) -> int:
 def test_every_number_of_a_real_card_matches(card: Path, micro_run: Path, verify: Verify) -> None:
     code, said = verify(card)
     assert code == 0
-    assert outcomes(said) == {"match": len(said["numbers"])}
+    assert verdicts(said) == {"match": len(said["numbers"])}
     text = (card / "README.md").read_text()
     cited = json.loads((card / FOLDER / INDEX).read_text())
     assert all(one["shown"] in text for one in cited)
@@ -97,8 +97,8 @@ def test_one_digit_is_found_at_its_line(place: str, card: Path, verify: Verify) 
     line = text[: found.start(1)].count("\n") + 1
     code, said = verify(card)
     assert code == 1
-    bad = [one for one in said["numbers"] if one["outcome"] != "match"]
-    assert [(one["line"], one["outcome"]) for one in bad] == [(line, "contradicted")]
+    bad = [one for one in said["numbers"] if one["verdict"] != "match"]
+    assert [(one["line"], one["verdict"]) for one in bad] == [(line, "contradicted")]
     assert bad[0]["known"] == number
 
 
@@ -106,8 +106,8 @@ def test_other_shots_are_not_compared(card: Path, verify: Verify) -> None:
     line = spoil(card, "few_shot: 0", "few_shot: 5")
     code, said = verify(card)
     assert code == 0
-    bad = [one for one in said["numbers"] if one["outcome"] != "match"]
-    assert {one["outcome"] for one in bad} == {"unverifiable"}
+    bad = [one for one in said["numbers"] if one["verdict"] != "match"]
+    assert {one["verdict"] for one in bad} == {"unverifiable"}
     assert all(line < one["line"] < line + 25 for one in bad)
     assert "few-shot examples: 5 in the card, 0 here" in bad[0]["why"]
     assert verify(card, "--strict")[0] == 1
@@ -126,7 +126,7 @@ def test_other_weights_are_not_compared(card: Path, micro_run: Path, verify: Ver
     family.write_text(json.dumps(value))
     code, said = verify(card, "--run", run)
     assert code == 0
-    own = [one for one in said["numbers"] if one["outcome"] != "match"]
+    own = [one for one in said["numbers"] if one["verdict"] != "match"]
     assert len(own) == len(said["numbers"])
     assert all("weights: " in one["why"] for one in own)
 
@@ -145,7 +145,7 @@ def test_records_that_were_altered_or_are_gone(card: Path, verify: Verify) -> No
     shutil.rmtree(card / FOLDER)
     code, said = verify(card)
     assert code == 0
-    assert set(outcomes(said)) == {"unverifiable"}
+    assert set(verdicts(said)) == {"unverifiable"}
     assert "no records" in said["numbers"][0]["why"]
 
 
@@ -167,7 +167,7 @@ def test_a_record_and_a_card_altered_alike_do_not_pass_the_run(
     assert verify(tmp_path)[0] == 0
     code, said = verify(tmp_path, "--run", micro_run / "run")
     assert code == 1
-    bad = {one["name"] for one in said["numbers"] if one["outcome"] == "contradicted"}
+    bad = {one["name"] for one in said["numbers"] if one["verdict"] == "contradicted"}
     assert bad == {f"{score.task} {score.metric}"}
 
 
@@ -177,7 +177,7 @@ def test_results_of_another_tool(micro_run: Path, card: Path, verify: Verify) ->
     code, said = verify(card, "--results", raw)
     assert code == 0
     of_file = [one for one in said["numbers"] if one["where"] == raw.name]
-    assert {one["outcome"] for one in of_file} == {"match"}
+    assert {one["verdict"] for one in of_file} == {"match"}
     assert {one["name"].split()[0] for one in of_file} == {"pocket_exact", "pocket_choice"}
 
 
@@ -190,16 +190,16 @@ def test_within_the_interval_of_another_measurement(tmp_path: Path, verify: Veri
     }  # fmt: skip
     (tmp_path / "results.json").write_text(json.dumps(results))
     lines = ["# Mine", "", "| Benchmark | Mine |", "| --- | --- |", "| GSM8K (5-shot) | {} |"]
-    for stated, outcome in (("60.0", "match"), ("61.5", "within interval"),
+    for stated, verdict in (("60.0", "match"), ("61.5", "within interval"),
                             ("66.1", "contradicted")):  # fmt: skip
         file = tmp_path / "README.md"
         file.write_text("\n".join(lines).format(stated))
         code, said = verify(file, "--results", tmp_path / "results.json")
-        assert [(one["line"], one["outcome"]) for one in said["numbers"]] == [(5, outcome)]
-        assert code == (outcome == "contradicted")
+        assert [(one["line"], one["verdict"]) for one in said["numbers"]] == [(5, verdict)]
+        assert code == (verdict == "contradicted")
     file.write_text("\n".join(lines).format("61.5").replace("5-shot", "0-shot"))
     code, said = verify(file, "--results", tmp_path / "results.json")
-    assert [one["outcome"] for one in said["numbers"]] == ["unverifiable"]
+    assert [one["verdict"] for one in said["numbers"]] == ["unverifiable"]
 
 
 def test_a_card_on_the_hub_with_its_records(micro_run: Path, tmp_path: Path) -> None:
@@ -215,8 +215,8 @@ def test_a_card_on_the_hub_with_its_records(micro_run: Path, tmp_path: Path) -> 
             found.append((done.returncode, done.stdout or done.stderr))
     for code, said in found[:2]:
         assert code == 0, said
-        outcomes = {one["outcome"] for one in json.loads(said)["numbers"]}
-        assert outcomes == {"match"}
+        verdicts = {one["verdict"] for one in json.loads(said)["numbers"]}
+        assert verdicts == {"match"}
     assert found[2][0] == 1
     assert "the Hub has no model micro/none" in found[2][1]
     done = subprocess.run([*words, "micro/Micro-SPPO-Iter2"], capture_output=True, text=True,
@@ -258,13 +258,13 @@ def test_eval_results_beside_a_card(tmp_path: Path, verify: Verify) -> None:
     file.write_text(file.read_text().replace("61.23", "62.23"))
     code, said = verify(tmp_path)
     assert code == 1
-    (bad,) = (one for one in said["numbers"] if one["outcome"] != "match")
-    assert (bad["file"], bad["outcome"]) == (".eval_results/gsm8k.yaml", "contradicted")
+    (bad,) = (one for one in said["numbers"] if one["verdict"] != "match")
+    assert (bad["file"], bad["verdict"]) == (".eval_results/gsm8k.yaml", "contradicted")
     assert "62.23" in file.read_text().splitlines()[bad["line"] - 1]
     file.write_text("- {dataset: {id: a/b, task_id: c}, value: 3.5}\n")
     code, said = verify(tmp_path)
     assert code == 0
-    assert [one["name"] for one in said["numbers"] if one["outcome"] == "unverifiable"] == ["a/b c"]
+    assert [one["name"] for one in said["numbers"] if one["verdict"] == "unverifiable"] == ["a/b c"]
 
 
 def test_reported_numbers_are_said_to_be_that(tmp_path: Path, verify: Verify) -> None:
@@ -278,8 +278,8 @@ def test_reported_numbers_are_said_to_be_that(tmp_path: Path, verify: Verify) ->
     line = spoil(tmp_path, "**24.79**", "**27.49**")
     code, said = verify(tmp_path)
     assert code == 1
-    bad = [one for one in said["numbers"] if one["outcome"] != "match"]
-    assert [(one["line"], one["outcome"]) for one in bad] == [(line, "contradicted")]
+    bad = [one for one in said["numbers"] if one["verdict"] != "match"]
+    assert [(one["line"], one["verdict"]) for one in bad] == [(line, "contradicted")]
 
 
 def test_a_table_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -318,7 +318,7 @@ def test_any_changed_digit_is_found(name: str, tmp_path: Path) -> None:
                 changed[one.line - 1] = line[: found.start()] + wrong + line[found.end() :]
                 (tmp_path / "README.md").write_text("\n".join(changed))
                 checked = verified(str(tmp_path), Places()).checked
-                bad = [(it.line, it.outcome) for it in checked if it.outcome != "match"]
+                bad = [(it.line, it.verdict) for it in checked if it.verdict != "match"]
                 assert bad == [(one.line, "contradicted")], (one, found[0], wrong)
                 tried += 1
     assert tried > 80
@@ -340,14 +340,14 @@ def published(micro_run: Path, card: Path) -> Path:
 def test_measured_again(published: Path, tmp_path: Path, verify: Verify) -> None:
     code, said = verify(published, "--rerun", "--out", tmp_path / "runs")
     now = [one for one in said["numbers"] if one["where"] == "measured now"]
-    assert {one["outcome"] for one in now} == {"match"}
+    assert {one["verdict"] for one in now} == {"match"}
     assert {one["name"].split()[0] for one in now} >= {"pocket_exact", "mt_bench_pocket"}
     assert code == 0
     (run,) = (tmp_path / "runs").iterdir()  # which has measured, and has no cards
     code, said = verify(published, "--run", run)
     assert code == 0
     assert [one["where"] for one in said["numbers"]].count(f"run {run}") == len(now)
-    assert outcomes(said) == {"match": len(said["numbers"])}
+    assert verdicts(said) == {"match": len(said["numbers"])}
 
 
 @pytest.mark.slow
@@ -355,12 +355,12 @@ def test_measured_again_on_fewer_items(published: Path, tmp_path: Path, verify: 
     words = ["--rerun", "--limit", "12", "--out", tmp_path / "runs"]
     _, said = verify(published, *words)
     now = [one for one in said["numbers"] if one["where"] == "measured now"]
-    assert "within interval" in {one["outcome"] for one in now}
+    assert "within interval" in {one["verdict"] for one in now}
     assert any("n=12" in one["why"] for one in now)
     (run,) = (tmp_path / "runs").iterdir()
     _, said = verify(published, "--run", run)  # other items: a limit of its own, another count
     there = [one for one in said["numbers"] if one["where"] == f"run {run}"]
-    assert {one["outcome"] for one in there} == {"match", "within interval", "unverifiable"}
+    assert {one["verdict"] for one in there} == {"match", "within interval", "unverifiable"}
 
 
 EVIL = [

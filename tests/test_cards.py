@@ -270,11 +270,23 @@ def test_lower_is_better_where_it_is() -> None:
 
 def test_a_variant_shows_its_own_scores_beside_its_parents() -> None:
     text = card(pocket_family(), "iter2-w4a16_gptq")
-    assert "| Benchmark | Pocket-SPPO-Iter2 | Pocket-SPPO-Iter2-W4A16 | Recovery |" in text
-    assert "| 61.3 [55.9, 66.7] | 60.0 [54.6, 65.4] | 97.8 % |" in text
+    assert "| Benchmark | Pocket-SPPO-Iter2 | Pocket-SPPO-Iter2-W4A16 | Recovery [95 %] |" in text
+    assert "| 61.3 [55.9, 66.7] | 60.0 [54.6, 65.4] | 97.8 [94.1, 101.4] % |" in text
+    assert "On the mean of 2 benchmarks" in text
+    assert "98.9 [97.0, 100.7] % is kept; paired bootstrap (10000 draws, seed 0)." in text
+    assert "Perplexity of responses: 2.366, of the parent 2.360 (567 tokens of 128" in text
+    assert "of the weights as transformers decompresses them" in text
     assert "62.0 % of the parent's" in text
     assert "vllm serve pocket/Pocket-SPPO-Iter2-W4A16" in text
     assert "frantar2022gptq" in text
+
+
+def test_a_variant_of_which_nothing_was_compared_item_by_item_has_no_intervals() -> None:
+    text = card(pocket_family(), "iter2-fp8_dynamic")
+    assert re.search(r"\| \d+\.\d % \|", text)
+    assert not re.search(r"\] % \|", text)
+    assert "On the mean" not in text
+    assert "Perplexity" not in text
 
 
 def test_unlike_measurements_are_called_so() -> None:

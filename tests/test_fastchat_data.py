@@ -210,6 +210,13 @@ class TestFolder:
         some = MtBench(MtBench.Options(questions=part)).items(lambda ref: source(**ref.options))
         assert some is not None
         assert {item.task for item in some} == {"mt_bench_part"}
+        lines = (tmp_path / "question.jsonl").read_text("utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        translated = [{**row, "turns": ["Merhaba!", *row["turns"][1:]]} for row in rows]
+        parts.write_lines(tmp_path / "question.jsonl", translated)
+        others = suite.items(lambda ref: source(**ref.options))
+        assert others is not None
+        assert {item.task for item in others} == {"mt_bench_other"}  # its ids, but not its words
         forms = read_judge_prompts(str(given / "judge_prompts.jsonl"))
         assert set(forms.forms(SINGLE_FORMS)) == set(SINGLE_FORMS)
         assert set(forms.forms(PAIR_FORMS)) == set(PAIR_FORMS)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -299,6 +300,31 @@ def test_sizes_that_a_name_gives(name: str, sizes: list[str]) -> None:
 def test_no_long_line_takes_long(mark: str) -> None:
     """Marks that open and never close: patterns that try every pair of them would take minutes."""
     lint(Context(read(f"# brook-7b\n\n{mark * (5000 // len(mark))}\n")))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("mark", ["[", "[](", "[[a]", "](a"])
+def test_no_line_of_brackets_takes_long(mark: str) -> None:
+    """A link is looked for from every bracket on, but not up to the end of 100 kB."""
+    lint(Context(read(f"# brook-7b\n\n{mark * (100_000 // len(mark))}\n")))
+
+
+def test_long_cards_take_no_longer_by_the_line() -> None:
+    start = time.process_time()
+    assert len(read("# Brook\n\nA line.\n\n" * 20_000).sentences) == 20_000
+    assert time.process_time() - start < 5
+
+
+def test_findings_do_not_pass_on_what_steers_a_terminal() -> None:
+    card = '---\nlicense: "\\e[31mred"\n---\n# brook \x1b[2J\n\n## Hello \x1b[31m\u202e\n'
+    found = lint(Context(read(card)))
+    assert found
+    assert all(one.isprintable() for f in found for one in (f.message, f.evidence, f.fix))
+
+
+def test_links_with_brackets_and_blanks() -> None:
+    links = read('# brook\n\n[a](https://a.org/B_(c)) [d]( e ) [f](g "h")\n').links
+    assert [link.target for link in links] == ["https://a.org/B_(c)", "e", "g"]
 
 
 def _bare(*words: str) -> str:

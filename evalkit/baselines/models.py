@@ -47,11 +47,6 @@ class KnownModel:
         """The id of the licence that holds today."""
         return self.licences[-1].id if self.licences else None
 
-    def licence_on(self, day: str) -> str | None:
-        """The id of the licence that held on a day (`2024-02-22`); None before the first."""
-        held = [one.id for one in self.licences if one.since <= day]
-        return held[-1] if held else None
-
 
 def known(name: str) -> KnownModel | None:
     """The model of this Hub id or alias; case, blanks, dashes and underscores do not matter."""

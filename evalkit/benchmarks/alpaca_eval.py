@@ -262,11 +262,8 @@ class AlpacaEval(Benchmark):
         seed = self.options.order_seed
         reason = official.departure(prompts, baseline, judge.identity(), seed)
         hint = "leave `edition` out, or give the set a name of your own"
-        return (
-            [Problem("edition", f"this is not AlpacaEval's official test: {reason}", hint)]
-            if (reason)
-            else []
-        )
+        message = f"this is not AlpacaEval's official test: {reason}"
+        return [Problem("edition", message, hint)] if reason else []
 
     def _settings(
         self, found: Judged, identity: Mapping[str, Any], *, given: bool

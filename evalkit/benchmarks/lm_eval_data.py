@@ -5,11 +5,12 @@ which stand in the score's settings and below every table.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from evalkit.benchmarks.lm_eval_standard import STANDARD_ROWS
 from evalkit.errors import Problem, did_you_mean
 from evalkit.leaderboard import definition_names, read_definition
 from evalkit.metrics.harness import leaves_of
@@ -19,16 +20,6 @@ Files = Mapping[str, str]  # of one task: split -> file
 ASKED = "asked"  # stands for a split: the one that is asked, of a task with one file alone
 # How the `datasets` library calls the reader of a file.
 READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
-# Rows of the splits that prompts are made of. Source: the dataset cards of allenai/ai2_arc,
-# openai/gsm8k, Rowan/hellaswag, truthfulqa/truthful_qa and allenai/winogrande (winogrande_xl).
-STANDARD_ROWS: Mapping[str, Mapping[str, int]] = {
-    "arc_challenge": {"train": 1119, "validation": 299, "test": 1172},
-    "gsm8k": {"train": 7473, "test": 1319},
-    "hellaswag": {"train": 39905, "validation": 10042},
-    "truthfulqa_mc1": {"validation": 817},
-    "truthfulqa_mc2": {"validation": 817},
-    "winogrande": {"train": 40398, "validation": 1267},
-}
 
 
 def problems_of(data: Mapping[str, Files]) -> list[Problem]:
@@ -112,16 +103,22 @@ def asked_split(stock: Mapping[str, Any]) -> str:
 
 
 def departures(
-    data: Mapping[str, Files], rows: Mapping[str, Mapping[str, int]], limit: float | None
+    data: Mapping[str, Files],
+    rows: Mapping[str, Mapping[str, int]],
+    limit: float | None,
+    foreign: Collection[str] = (),
 ) -> dict[str, str]:
     """By task, in words, why its numbers are not those of the standard test; `*` for all others.
 
     rows: how many there are, by task and split, in the local files.
+    foreign: tasks whose files ask other questions than the standard's, however many.
     """
     cut = [] if limit is None else [_cut(limit)]
     found = {"*": "; ".join(cut)}
     for task in data:
-        found[task] = "; ".join([*cut, *_lacking(task, rows.get(task, {}))])
+        lacking = _lacking(task, rows.get(task, {}))
+        other = [] if lacking or task not in foreign else ["the local questions are others"]
+        found[task] = "; ".join([*cut, *lacking, *other])
     return {task: reason for task, reason in found.items() if reason}
 
 

@@ -10,7 +10,9 @@ import httpx
 from datasets.exceptions import DatasetsError
 
 from evalkit.benchmarks.lm_eval_commits import at_commits, loaded_commit
+from evalkit.benchmarks.lm_eval_data import READERS, asked_split
 from evalkit.benchmarks.lm_eval_needs import know_nltk_data
+from evalkit.benchmarks.lm_eval_standard import QUESTION_FIELDS, has_standard_items
 from evalkit.errors import PrerequisiteError, RecipeError
 
 
@@ -29,6 +31,7 @@ class TaskLoader:
         self._meant = dict(commits or {})
         self.commits = dict(self._meant)
         self.rows: dict[str, dict[str, int]] = {}  # by task and split, of all loaded
+        self.foreign: set[str] = set()  # those over files that ask other questions
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._manager, name)
@@ -65,11 +68,24 @@ class TaskLoader:
             self.rows[task.task_name] = {
                 name: split.num_rows for name, split in splits.items() if hasattr(split, "num_rows")
             }
+            if _is_foreign(task, splits):
+                self.foreign.add(task.task_name)
         if name in self._shots:
             for task in loaded["tasks"].values():
                 _set_shots(task, self._shots[name], named=task.task_name == name)
         group = loaded["groups"].get(name)
         return list(loaded["tasks"].values()) if group is None else [group]
+
+
+def _is_foreign(task: Any, splits: Mapping[str, Any]) -> bool:
+    """Whether files stand for a task's dataset, and ask others than its standard questions."""
+    field = QUESTION_FIELDS.get(task.task_name)
+    if field is None or task.DATASET_PATH not in READERS.values():
+        return False
+    asked = splits.get(asked_split(vars(task.config)))
+    if asked is None or field not in asked.column_names:
+        return True
+    return not has_standard_items(task.task_name, map(str, asked[field]))
 
 
 def try_first_prompt(loader: TaskLoader, name: str, shots: int | None, seed: int) -> None:

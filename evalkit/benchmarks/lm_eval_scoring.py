@@ -6,10 +6,12 @@ Imported lazily: it needs lm_eval and torch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache as once
 from pathlib import Path
 from typing import Any, Self
 
+from lm_eval.api.instance import Instance
 from lm_eval.models.utils import resolve_max_length
 from lm_eval.utils import simple_parse_args_string
 
@@ -20,7 +22,7 @@ from evalkit.errors import ScoreError, did_you_mean
 from evalkit.fingerprint import fingerprint
 from evalkit.journal import Journal
 from evalkit.journaled_models import JournaledEngine, JournaledScorer
-from evalkit.loading import load_model, weights_digest
+from evalkit.loading import load_model, quick_state, weights_digest
 from evalkit.records import Checkpoint
 from evalkit.roles import Engine, LoadedModel, Progress, Scorer
 
@@ -59,17 +61,21 @@ class ScoringLM(HarnessModel):
         progress: Progress = lambda done, total, note="": None,
         **answering: Any,
     ) -> None:
+        self._in_memory = isinstance(checkpoint, LoadedModel)
+        self._weights: Any
         if isinstance(checkpoint, LoadedModel):
             self._loaded, self._weights = checkpoint, lambda: _digest_of(checkpoint.model)
         else:
             place = str(checkpoint)
             if isinstance(checkpoint, Checkpoint):
                 place, revision = checkpoint.path, checkpoint.revision
+            before = quick_state(place) if Path(place).is_dir() else None
             self._loaded = load_model(place, revision=revision, dtype=dtype, device=device)
-            self._weights = lambda: _digest_at(place, revision)
+            self._weights = once(lambda: _digest_at(place, revision, before))
         model, tokenizer = self._loaded
         self._token_budget = token_budget
         self._cache = None if cache is None else Path(cache)
+        self._kept_for = None if cache is None else self._weights()
         self._chosen_engine = engine
         limit = resolve_max_length(model.config, tokenizer)
         given = {key: value for key, value in answering.items() if value is not None}
@@ -141,6 +147,22 @@ class ScoringLM(HarnessModel):
                 )
         super().set_cache_hook(cache_hook)
 
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
+        """One response per request, cut before the first of its stop strings."""
+        self._follow_weights()
+        return super().generate_until(requests, disable_tqdm)
+
+    def _loglikelihood_tokens(self, requests: Sequence[Any], **kwargs: Any) -> list[Any]:
+        self._follow_weights()
+        return super()._loglikelihood_tokens(requests, **kwargs)
+
+    def _follow_weights(self) -> None:
+        """Has a model in memory that was trained on since answer from a journal of its own."""
+        if self._cache is not None and self._weights() != self._kept_for:
+            self._kept_for = self._weights()
+            self._scorer.cache_clear()
+            self._engine.cache_clear()
+
     def _open_scorer(self) -> Scorer:
         from evalkit.scoring import CheckpointScorer
 
@@ -152,11 +174,23 @@ class ScoringLM(HarnessModel):
         engine = self._chosen_engine
         if not isinstance(engine, Engine):
             plugin = registry.load("engines", engine or "transformers")
+            if plugin.own_memory:
+                self._check_files(str(engine))
             where = str(self._loaded.model.name_or_path)
             place = Checkpoint(self._answering.name, where, "", str(self._loaded.model.dtype))
             engine = plugin(plugin.Options()).serve(place, lambda: self._loaded)
         journal = self._journal({"kind": "text", "engine": engine.identity()})
         return engine if journal is None else JournaledEngine(engine, journal)
+
+    def _check_files(self, engine: str) -> None:
+        """Raises ScoreError unless an engine that loads the files itself finds these weights."""
+        if self._in_memory:
+            raise ScoreError(
+                f"the engine {engine} reads weights from files, and this model is in memory",
+                "save it and give the folder, or leave `engine` out",
+            )
+        self._weights.cache_clear()
+        self._weights()
 
     def _journal(self, kind: Mapping[str, Any]) -> Journal | None:
         if self._cache is None:
@@ -170,13 +204,20 @@ def _name(model: Any) -> str:
     return Path(str(model.name_or_path or model.config.model_type)).name
 
 
-def _digest_at(place: str, revision: str | None) -> str:
+def _digest_at(place: str, revision: str | None, before: str | None) -> str:
+    """Of the files that a model was loaded from; before: a folder's state when it was."""
     folder = Path(place)
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
 
         folder = Path(snapshot_download(place, revision=revision, local_files_only=True))
-    return weights_digest(folder)
+    digest = weights_digest(folder)
+    if before is not None and quick_state(folder) != before:
+        raise ScoreError(
+            f"{place} was written over since it was loaded: nothing tells whose answers these are",
+            "make the ScoringLM anew",
+        )
+    return digest
 
 
 def _digest_of(model: Any) -> str:

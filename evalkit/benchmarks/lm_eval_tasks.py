@@ -203,7 +203,9 @@ class LmEvalTasks(Benchmark):
         context.folder.mkdir(parents=True, exist_ok=True)
         (context.folder / RESULTS_FILE).write_text(lm_eval_results.dumped(raw), encoding="utf-8")
         rows = {task: loader.rows[task] for task in self.options.data}
-        departures = lm_eval_data.departures(self.options.data, rows, self.options.limit)
+        departures = lm_eval_data.departures(
+            self.options.data, rows, self.options.limit, loader.foreign
+        )
         scores = lm_eval_results.scores_of(results, self._settings())
         groups = results["group_subtasks"]
         return ResultSet(

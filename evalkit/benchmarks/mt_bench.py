@@ -6,6 +6,8 @@ FastChat's own formats.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -45,7 +47,10 @@ from evalkit.roles import (
 )
 
 OWN = "mt_bench"  # the source of MT-Bench's own questions
-_ALL = frozenset(map(str, range(81, 161)))  # their ids
+_ALL = frozenset(map(str, range(81, 161)))  # their ids, which translations keep
+# sha256 of the JSON list of [id, turns], sorted. Source: lm-sys/FastChat at 589532d,
+# fastchat/llm_judge/data/mt_bench/question.jsonl.
+_ALL_SHA256 = "a7375dd20679c398562930c50425b17b28d1393f09cc64f1e6936596c9f181ba"
 WHERE_TO_GET = (
     "download reference_answer/gpt-4.jsonl of FastChat, which its package leaves out, from https://"
     "github.com/lm-sys/FastChat/tree/main/fastchat/llm_judge/data/mt_bench, and name it there"
@@ -261,7 +266,10 @@ class MtBench(Benchmark):
         edition = self.options.edition or self.options.questions.key
         if edition != OWN:
             return f"mt_bench_{edition}"
-        return "mt_bench" if {question.id for question in questions} == _ALL else "mt_bench_part"
+        if {question.id for question in questions} != _ALL:
+            return "mt_bench_part"
+        from_space = self.options.questions.key == OWN and self._data()[0] == SPACE
+        return "mt_bench" if from_space or _is_own(questions) else "mt_bench_other"
 
     def _settings(self, questions: Sequence[Question]) -> dict[str, Any]:
         return {
@@ -317,6 +325,12 @@ class MtBench(Benchmark):
 
 
 PLUGIN = MtBench
+
+
+def _is_own(questions: Sequence[Question]) -> bool:
+    """Whether these are MT-Bench's, word for word."""
+    texts = sorted([one.id, [turn.content for turn in one.turns]] for one in questions)
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest() == _ALL_SHA256
 
 
 def _questions(source: Source) -> list[Question]:

@@ -97,12 +97,12 @@ class Document:
     @cached_property
     def sentences(self) -> tuple[Sentence, ...]:
         """Sentences outside headings, tables and code; an item of a list is one at least."""
-        inside = {row for table in self.tables for row in range(table.line, table.end + 1)}
-        headings = {section.line for section in self.sections}
+        others = {row for table in self.tables for row in range(table.line, table.end + 1)}
+        others |= {section.line for section in self.sections}
         return tuple(
             Sentence(line.number, part)
             for line in self.prose
-            if line.number not in inside | headings and line.text.strip()
+            if line.number not in others and line.text.strip()
             for part in _SENTENCE_END.split(line.text.strip())
         )
 

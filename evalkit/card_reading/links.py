@@ -6,7 +6,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_MARKDOWN = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(\s*<?([^)\s>]*)>?(?:\s+[\"'(][^)]*)?\)")
+# Bounded, so that a line of brackets is not searched to its end from each of them.
+_MARKDOWN = re.compile(
+    r"(!?)\[((?:[^\[\]]|\[[^\[\]]{0,1000}\]){0,2000})\]"
+    r"\(\s{0,9}<?([^()\s>]{0,4000}(?:\([^()\s>]{0,1000}\)[^()\s>]{0,1000})?)>?(?:\s{1,9}[\"'(][^)]{0,1000})?\s{0,9}\)"
+)
 _HTML = re.compile(r"<(a|img)\b[^<>]*?\b(?:href|src)\s*=\s*[\"']([^\"']*)[\"'][^<>]*>", re.I)
 _BARE = re.compile(r"https?://[^\s<>()\[\]\"'`|]+[^\s<>()\[\]\"'`|.,;:!?*]")
 

@@ -27,6 +27,7 @@ _AVERAGE = re.compile(
     r"\b(?:average|avg\.?|mean)(?!\s+(?:length|recovery))(?:\s+(?:score|accuracy|performance))?",
     re.IGNORECASE,
 )
+_OF = re.compile(r"\s+(?:of|over|across|on)\b", re.IGNORECASE)
 _SAID_OF = r"(?:\s+(?:scores?|rate|accuracy|result|performance|rating))?"
 _NOTE = r"(?:\s*\(\s*\d+[\s-]shots?\s*\))?"
 _BEFORE = re.compile(rf"{_NOTE}{_SAID_OF}\s*(?P<bond>of|:|is|was|=|at|\(|–|—|-|)\s*", re.IGNORECASE)
@@ -173,7 +174,20 @@ class _Sentence:
             return None, ""
         nearest = max(before, key=lambda named: named.end)
         bond = _BEFORE.fullmatch(self.text[nearest.end : number.start])
-        return (nearest, bond["bond"]) if bond else (None, "")
+        if bond is None or self._is_of_several(nearest):
+            return None, ""
+        return nearest, bond["bond"]
+
+    def _is_of_several(self, last: _Named) -> bool:
+        """Whether a task is the last of those that an average is said to be of."""
+        averages = [one for one in self.names
+                    if one.name.kind == "average" and one.end <= last.start]  # fmt: skip
+        if not averages or last.name.kind == "average":
+            return False
+        start = max(one.end for one in averages)
+        named = {one.name.task for one in self.names if start <= one.start <= last.start}
+        between = self.text[start : last.start]
+        return len(named) > 1 and bool(_OF.match(between)) and not _NUMBER.search(between)
 
     def _name_after(self, number: _Number) -> _Named | None:
         after = [named for named in self.names if named.start >= number.end]

@@ -60,7 +60,7 @@ def _task_column(table: Table, vocabulary: Vocabulary) -> int | None:
         names = [name for text in texts if (name := vocabulary.name_of(text))]
         is_said = vocabulary.is_column("task", table.head.cells[column])
         tasks = [name for name in names if is_said or name.task not in (None, AVERAGE)]
-        if tasks and len(names) * 2 >= len(texts):
+        if tasks and (is_said or len(names) * 2 >= len(texts)):
             return column
     return None
 

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 # Source: GitHub Flavored Markdown 0.29, section 4.10; cells of a row may be missing or too many.
 _RULE = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
 _BAR = re.compile(r"(?<!\\)\|")
-_MARKUP = re.compile(r"\*\*|__|`|\[(?=[^\]]{0,300}\]\()|\]\([^)]*\)|<[^<>]+>")
+_MARKUP = re.compile(r"\*\*|__|`|\[(?=[^\]]{0,300}\]\()|\]\([^)]{0,4000}\)|<[^<>]+>")
 _WIDEST = 100  # columns or rows that a cell is let span
 _Numbered = tuple[int, str]
 

@@ -10,6 +10,8 @@ from evalkit.card_schema.schema import shown
 from evalkit.errors import did_you_mean
 from evalkit.licences import ids, normalised, terms
 
+_OWN = "where the Hub has no id for it: license: other, with license_name and license_link"
+
 
 def licence_faults(metadata: Mapping[Any, Any]) -> Iterator[Fault]:
     """Ids that are none, `other` that stays unnamed."""
@@ -49,7 +51,8 @@ def _fix(licence: str) -> str:
     meant = normalised(licence)
     known = terms(meant) if meant else None
     if known is None:
-        return did_you_mean(licence.lower()[:100], ids())
+        hint = did_you_mean(licence.lower()[:100], ids())
+        return hint if hint.startswith("did you mean") else _OWN
     if known.is_hub_id:
         return f"write '{known.id}'"
     return f"write license: other, license_name: {known.id}, and license_link"

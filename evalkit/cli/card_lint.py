@@ -38,13 +38,17 @@ class _How:
 
 @dataclass(frozen=True)
 class _Linted:
-    """A card as it was asked for, and what lint says of it. revision: of one on the Hub."""
+    """A card as it was asked for, and what lint says of it.
+
+    revision: of one on the Hub. problem: why it could not be read, or not be mended.
+    """
 
     card: str
     file: str
     revision: str | None
     findings: list[Finding]
     changes: list[Change]
+    problem: str = ""
 
     def count(self, severity: str) -> int:
         """How many findings of a severity there are."""
@@ -102,7 +106,7 @@ def lint_cards(
         for line in _shown(found, {rule.code: rule for rule in rules}):
             click.echo(line)
     worst = ("error", "warning") if strict else ("error",)
-    return int(any(one.count(severity) for one in found for severity in worst))
+    return int(any(one.problem or any(map(one.count, worst)) for one in found))
 
 
 @card.command("rules", cls=Command)
@@ -129,10 +133,22 @@ def show_rules(name: str | None, as_json: bool) -> None:
 
 def _all_linted(names: Sequence[str], how: _How) -> list[_Linted]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if len(names) == 1:
+        return [_linted(names[0], how)]
     if len(names) < MANY or not cores or cores == 1:
-        return [_linted(name, how) for name in names]
+        return [_one_of_many(name, how) for name in names]
     with ProcessPoolExecutor(cores) as pool:
-        return list(pool.map(partial(_linted, how=how), names, chunksize=MANY // 4))
+        return list(pool.map(partial(_one_of_many, how=how), names, chunksize=MANY // 4))
+
+
+def _one_of_many(name: str, how: _How) -> _Linted:
+    """As `_linted`, but a card that cannot be read does not keep the others from being told."""
+    from evalkit.errors import EvalkitError
+
+    try:
+        return _linted(name, how)
+    except EvalkitError as error:
+        return _Linted(name, name, None, [], [], problem=str(error))
 
 
 @cache
@@ -183,6 +199,9 @@ def _context_of(
 def _shown(found: Sequence[_Linted], rules: dict[str, Rule]) -> Iterator[str]:
     number = 0
     for one in found:
+        if one.problem:
+            yield f"error: {one.problem}"
+            continue
         for change in one.changes:
             yield f"fixed     {one.file}:{change.line}  {change.rule} {rules[change.rule].name}"
             yield from (f"          - {line}" for line in change.before)
@@ -211,6 +230,7 @@ def _as_json(one: _Linted) -> dict[str, Any]:
         "card": one.card,
         "file": one.file,
         "revision": one.revision,
+        "problem": one.problem,
         "errors": one.count("error"),
         "warnings": one.count("warning"),
         "findings": [asdict(finding) for finding in one.findings],

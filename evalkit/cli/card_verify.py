@@ -137,10 +137,10 @@ def _print(checked: tuple[Checked, ...]) -> None:
 
     if checked:
         print_columns([["line", "number", "of", "verdict", "known", ""], *map(_row, checked)])
-    counts = {one.outcome: 0 for one in checked}
+    counts = {one.verdict: 0 for one in checked}
     for one in checked:
-        counts[one.outcome] += 1
-    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+        counts[one.verdict] += 1
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     click.echo(f"{len(checked)} numbers: {told}" if checked else "the card states no score")
 
 
@@ -148,7 +148,7 @@ def _row(one: Checked) -> list[str]:
     place = f"{one.file}:{one.line}" if one.file else str(one.line)
     of = f"{one.name}, {one.model}".rstrip(", ")
     where = "; ".join(part for part in (one.where, one.why) if part)
-    return [place, one.shown, of, one.outcome, one.known, where]
+    return [place, one.shown, of, one.verdict, one.known, where]
 
 
 def _print_changes(found: list[Change]) -> None:

@@ -126,7 +126,7 @@ def calibrate(text: str | None, recipe: Path | None, out: Path, dry_run: bool, a
 
 @judge.command("rank", cls=Command)
 @click.argument("calibration", type=PATH, metavar="CALIBRATION")
-@click.argument("runs", nargs=-1, type=PATH, metavar="RUN...")
+@click.argument("runs", nargs=-1, type=PATH, metavar="[RUN]...")
 @json_flag
 def rank(calibration: Path, runs: tuple[Path, ...], as_json: bool) -> None:
     """Rank models of runs among anchors that the same judge has judged.

@@ -20,7 +20,9 @@ _OTHERWISE = re.compile(
     r"|instead\s+of|unlike|\bnot\b|compared|decontamin|\bby\s*$",
     re.IGNORECASE,
 )
-_LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<url>[^)\s]+)\)|(?P<bare>https?://[^\s)>\]`]+)")
+_LINK = re.compile(
+    r"\[(?P<text>[^\]]{0,1000})\]\((?P<url>[^)\s]{1,4000})\)|(?P<bare>https?://[^\s)>\]`]+)"
+)
 _WRITTEN = re.compile(r"[`*\"]*(?<![\w./-])(?P<id>[\w.-]+/[\w.-]*\w)[`*\"]*\s+data\s?sets?\b", re.I)
 
 

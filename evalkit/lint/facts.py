@@ -1,4 +1,4 @@
-"""What is known of families, data sets, methods and languages: `templates/lint/*.yaml`."""
+"""What is known of families, data sets, languages and so on: `templates/lint/*.yaml`."""
 
 from __future__ import annotations
 
@@ -104,6 +104,15 @@ def language_codes() -> Mapping[str, str]:
     """ISO 639-1 codes by the English names of languages, in lower case."""
     return {
         name.lower(): code for name, code in resources.template_data("lint/languages.yaml").items()
+    }
+
+
+@cache
+def sections() -> Mapping[str, re.Pattern[str]]:
+    """What headings of each part that a card should have look like."""
+    return {
+        part: re.compile("|".join(patterns), re.IGNORECASE)
+        for part, patterns in resources.template_data("lint/sections.yaml").items()
     }
 
 

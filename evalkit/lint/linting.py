@@ -18,6 +18,7 @@ from evalkit.lint.context import Context
 from evalkit.lint.finding import Finding
 from evalkit.lint.foreign import rule_of_file, rules_of_packages
 from evalkit.lint.rule import Rule
+from evalkit.markdown import printable
 
 CARD_FILE = "README.md"
 
@@ -52,9 +53,16 @@ def chosen(ignored: Collection[str] = (), files: Sequence[Path] = ()) -> tuple[R
 
 
 def lint(context: Context, applied: Sequence[Rule] | None = None) -> list[Finding]:
-    """Findings in line order."""
+    """Findings in line order; what they quote of the card steers no terminal."""
     found = [
-        replace(finding, rule=rule.code, severity=finding.severity or rule.severity)
+        replace(
+            finding,
+            rule=rule.code,
+            severity=finding.severity or rule.severity,
+            message=printable(finding.message),
+            evidence=printable(finding.evidence),
+            fix=printable(finding.fix),
+        )
         for rule in (rules() if applied is None else applied)
         for finding in rule.check(context)
     ]

@@ -17,7 +17,7 @@ How = Literal["finetuned", "quantized", "based", "is"]
 # A link, an id, or a word with hyphens that a family or a size shows to be a model's name.
 _MODEL = (
     r"[\s*_:`\"(]*(?:the\s+|a\s+|an\s+)?(?:\w+[’']s\s+)?[*_`\"]*"
-    r"(?:\[(?P<text>[^\]]*)\]\((?P<url>[^)\s]*)\)"
+    r"(?:\[(?P<text>[^\]]{0,1000})\]\((?P<url>[^)\s]{0,4000})\)"
     r"|(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\w)"
     r"|(?P<bare>[A-Za-z][\w.]*(?:-[\w.]*\w)+))"
 )

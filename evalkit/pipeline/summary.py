@@ -15,6 +15,7 @@ from evalkit.console import no_progress
 from evalkit.durable import read_json
 from evalkit.errors import RecipeError
 from evalkit.family import Family
+from evalkit.markdown import printable
 from evalkit.pipeline import (
     carding,
     comparison,
@@ -219,7 +220,8 @@ def _column(heading: str, *cells: str) -> list[str]:
 
 
 def print_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows as columns, each as wide as its widest cell."""
+    """Prints rows as columns, each as wide as its widest cell; no cell steers the terminal."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

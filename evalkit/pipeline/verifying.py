@@ -46,9 +46,9 @@ class Verified:
     card: str
     checked: tuple[Checked, ...]
 
-    def count(self, outcome: str) -> int:
+    def count(self, verdict: str) -> int:
         """How many numbers have this verdict."""
-        return sum(one.outcome == outcome for one in self.checked)
+        return sum(one.verdict == verdict for one in self.checked)
 
 
 def verify(text: str, places: Places) -> Verified:

@@ -3,13 +3,13 @@
 from evalkit.verification.claims import Claim, claims_of
 from evalkit.verification.eval_results import claims_beside
 from evalkit.verification.known import Known, known_of, settings_of
-from evalkit.verification.verdicts import Checked, Outcome, check
+from evalkit.verification.verdicts import Checked, Verdict, check
 
 __all__ = [
     "Checked",
     "Claim",
     "Known",
-    "Outcome",
+    "Verdict",
     "check",
     "claims_beside",
     "claims_of",

@@ -18,8 +18,8 @@ from evalkit.verification.claims import Claim
 from evalkit.verification.known import Known, plain_task
 from evalkit.verification.likeness import unlike
 
-Outcome = Literal["match", "within interval", "contradicted", "unverifiable"]
-_RANK: tuple[Outcome, ...] = ("match", "within interval", "contradicted", "unverifiable")
+Verdict = Literal["match", "within interval", "contradicted", "unverifiable"]
+_RANK: tuple[Verdict, ...] = ("match", "within interval", "contradicted", "unverifiable")
 _BESIDE = {"n": "n", "missing": "the number of missing items", "stderr": "the standard error",
            "ci_low": "the lower limit", "ci_high": "the upper limit"}  # fmt: skip
 # The metric that a task's number is where a card names none, or names it otherwise.
@@ -39,7 +39,7 @@ class Checked:
     shown: str
     model: str
     name: str
-    outcome: Outcome
+    verdict: Verdict
     known: str = ""
     where: str = ""
     why: str = ""
@@ -72,7 +72,7 @@ def _checked(
     found = [_compared(claim, stated, one) for one in given if _is_of(claim, one, own)]
     found = found or [_compared(claim, claim.settings, one) for one in recorded]
     if found:
-        return min(found, key=lambda one: _RANK.index(one.outcome))
+        return min(found, key=lambda one: _RANK.index(one.verdict))
     why = "no record of it" if cited or given else "the card has no records, and none were given"
     return _verdict(claim, "unverifiable", why=why)
 
@@ -103,8 +103,8 @@ def _compared(claim: Claim, stated: Mapping[str, Any], known: Known) -> Checked:
         return _verdict(claim, "unverifiable", shown, known, "made otherwise: " + "; ".join(differ))
     if _is_equal(claim, known):
         wrong = list(_wrong_beside(claim, known)) if known.is_own else []
-        outcome: Outcome = "contradicted" if wrong else "match"
-        return _verdict(claim, outcome, shown, known, "; ".join(wrong))
+        verdict: Verdict = "contradicted" if wrong else "match"
+        return _verdict(claim, verdict, shown, known, "; ".join(wrong))
     if known.is_own:
         return _verdict(claim, "contradicted", shown, known, f"it is {shown}")
     return _measured_otherwise(claim, shown, known)
@@ -164,14 +164,14 @@ def _wrong_beside(claim: Claim, known: Known) -> Iterator[str]:
 
 
 def _verdict(
-    claim: Claim, outcome: Outcome, shown: str = "", known: Known | None = None, why: str = ""
+    claim: Claim, verdict: Verdict, shown: str = "", known: Known | None = None, why: str = ""
 ) -> Checked:
     return Checked(
         line=claim.line,
         shown=claim.shown,
         model=claim.model or (known.model if known else ""),
         name=f"{known.score.task} {known.score.metric}" if known else claim.name,
-        outcome=outcome,
+        verdict=verdict,
         known=shown,
         where=known.where if known else "",
         why=why,

@@ -12,6 +12,8 @@ from evalkit.lint.rule import Rule
 
 _LINK = re.compile(r"\[[^\[\]]*\]\([^()]*\)")
 
+_OF_ANOTHER = re.compile(rf"\W*{_LINK.pattern}:\s")  # an entry of a list, on what is linked
+
 
 def check(context: Context) -> Iterator[Finding]:
     """Each method once, where a sentence or a heading first names it."""
@@ -19,7 +21,11 @@ def check(context: Context) -> Iterator[Finding]:
     everything = _words(card.text)
     headings = {section.line: section.title for section in card.sections[1:]}
     texts = list(headings.items())
-    texts += [(sentence.line, sentence.text) for sentence in card.sentences]
+    texts += [
+        (sentence.line, sentence.text)
+        for sentence in card.sentences
+        if not _OF_ANOTHER.match(sentence.text)
+    ]
     plain = sorted((line, _claims(text)) for line, text in texts)
     for paper in papers():
         if paper.arxiv in card.text or (paper.title and _words(paper.title) in everything):

@@ -21,7 +21,9 @@ def check(context: Context) -> Iterator[Finding]:
         "no score has an interval, a standard error or a number of items"
         if count > 1
         else "the score has no interval, standard error or number of items",
-        evidence=f"{count} scores, the first {first.figures[0].text}",
+        evidence=f"{count} scores, the first {first.figures[0].text.strip()}"
+        if count > 1
+        else first.figures[0].text.strip(),
         fix="give each score its 95 % interval and n",
     )
 

@@ -20,6 +20,12 @@ from evalkit.lint.rule import Rule
 _ALPACA_EVAL = "alpaca_eval"
 _NAMES = {_ALPACA_EVAL: "AlpacaEval", "mt_bench": "MT-Bench", "arena_hard": "Arena-Hard"}
 
+_SAY = {
+    "version": "of which edition they are (AlpacaEval 1 or 2)",
+    "judge": "who judged, model and version",
+    "baseline": "over whose answers they were won",
+}
+
 
 def check(context: Context) -> Iterator[Finding]:
     """One finding for each table with such figures, and in a section's text one for each suite."""
@@ -34,7 +40,7 @@ def check(context: Context) -> Iterator[Finding]:
                 evidence=f"{passage.figures[0].text} and {len(passage.figures) - 1} more"
                 if len(passage.figures) > 1
                 else passage.figures[0].text,
-                fix="say who judged (model and version), over whose answers, in which edition",
+                fix=f"say {listed([_SAY[one] for one in lacking])}",
             )
 
 

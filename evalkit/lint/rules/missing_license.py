@@ -26,7 +26,7 @@ def check(context: Context) -> Iterator[Finding]:
     yield Finding(
         1,
         f"the card names no licence{why}",
-        fix="add license: with its id on the Hub",
+        fix="add license: and the id that the Hub has for it, e.g. apache-2.0 or llama3.1",
         severity="error" if is_model else "warning",
     )
 

@@ -7,33 +7,16 @@ from collections.abc import Iterator
 
 from evalkit.card_reading import Document
 from evalkit.lint.context import Context
+from evalkit.lint.evaluation_notes import listed
+from evalkit.lint.facts import sections
 from evalkit.lint.finding import Finding
 from evalkit.lint.rule import Rule
 
 _LABEL = re.compile(r"^[\s>*•-]*\*\*([^*]{3,60})\*\*|^[\s>*•-]*([A-Z][\w &/()-]{2,50}):")
 _MOST_LABEL = 60  # characters of a bare line that is a heading on a saved page
-_SECTIONS = {
-    "use": re.compile(
-        r"\bus(?:es?|age|ing)\b|quick ?start|how to|get started|inference|deploy|example|"
-        r"prompt (?:template|format)|chat template|running|try it|download",
-        re.IGNORECASE,
-    ),
-    "training": re.compile(
-        r"\btrain|fine-?tun|procedure|hyper-?parameter|merge|creation|quanti[sz]ation|method|"
-        r"recipe|optimi[sz]ation|dataset|made\b|models? used|conversion|configuration",
-        re.IGNORECASE,
-    ),
-    "limitations": re.compile(
-        r"limit|bias|risk|out-of-scope|intended|caveat|disclaimer|safety|ethical|known issues|"
-        r"responsib|warning",
-        re.IGNORECASE,
-    ),
-    "evaluation": re.compile(
-        r"evaluat|benchmark|results?\b|performance|leaderboard|accuracy|scores?\b|metric|recovery|"
-        r"perplexity",
-        re.IGNORECASE,
-    ),
-}
+_SHOWN = 6  # headings, as evidence
+_LATIN = re.compile(r"[A-Za-z]")
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -42,19 +25,33 @@ def check(context: Context) -> Iterator[Finding]:
     if not any(line.text.strip() for line in card.prose):
         return
     said = "\n".join(_labels(card))
-    missing = [name for name, words in _SECTIONS.items() if not words.search(said)]
+    missing = [name for name, words in sections().items() if not words.search(said)]
+    if len(missing) == len(sections()) and _is_of_another_script(said):
+        return
     if "use" in missing and any(line.kind == "code" for line in card.lines):
         missing.remove("use")
     if _is_dataset(card) and "evaluation" in missing:
         missing.remove("evaluation")
     if missing:
-        listed = " and ".join([", ".join(missing[:-1]), missing[-1]] if missing[1:] else missing)
         yield Finding(
             card.sections[0].line if card.sections else card.prose[0].number,
-            f"there is no section on {listed}",
-            evidence=f"{len(card.sections)} headings",
+            f"there is no section on {listed(missing)}",
+            evidence=_headings(card),
             fix="add the sections, also where there is little to say",
         )
+
+
+def _headings(card: Document) -> str:
+    """The first few, in which the reader can see what was looked through."""
+    titles = [section.title for section in card.sections]
+    if not titles:
+        return "the card has no headings"
+    return "headings: " + ", ".join(titles[:_SHOWN]) + (", ..." if titles[_SHOWN:] else "")
+
+
+def _is_of_another_script(labels: str) -> bool:
+    """Whether labels are mostly of a script of which no words are known here."""
+    return 2 * len(_LATIN.findall(labels)) < len(_LETTER.findall(labels))
 
 
 def _is_dataset(card: Document) -> bool:

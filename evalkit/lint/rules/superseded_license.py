@@ -21,7 +21,7 @@ def check(context: Context) -> Iterator[Finding]:
     if own is not None:
         for line, licence, shown in _terms(context.card):
             if _is_past(own, licence):
-                yield _finding(line, own, licence, shown)
+                yield _finding(line, own, licence, shown, "state the terms that hold: {now}")
     for base in bases(context):
         for link in licences.chain(base.name):
             for document in context.base_cards:
@@ -33,7 +33,7 @@ def _of_base(line: int, model: KnownModel, document: Document) -> Iterator[Findi
     for at, licence, shown in _terms(document):
         if _is_past(model, licence):
             where = f"line {at} of the given card: {shown}"
-            yield _finding(line, model, licence, where)
+            yield _finding(line, model, licence, where, "go by {now}, not by the given card")
             return
 
 
@@ -57,7 +57,7 @@ def _is_about(document: Document, model: KnownModel) -> bool:
     return any(baselines.known(name) is model or plain(name) == plain(model.id) for name in names)
 
 
-def _finding(line: int, model: KnownModel, licence: str, shown: str) -> Finding:
+def _finding(line: int, model: KnownModel, licence: str, shown: str, fix: str) -> Finding:
     today = model.licences[-1]
     known = licences.terms(licence)
     return Finding(
@@ -65,7 +65,7 @@ def _finding(line: int, model: KnownModel, licence: str, shown: str) -> Finding:
         f"{model.id} is no longer under the {known.name if known else licence}: "
         f"its publisher put it under {today.id} ({today.since})",
         evidence=f"{shown}; {today.source}",
-        fix=f"say {today.id}, and since when",
+        fix=fix.format(now=f"{today.id}, since {today.since}"),
     )
 
 

@@ -18,6 +18,8 @@ _LEFT_OVER = re.compile(
     r"|\blorem ipsum\b|\bTODO:",
     re.IGNORECASE,
 )
+_FILL_IN = "say what belongs here, or take the section out"
+_TAKE_OUT = "read through what was generated, complete it, and take the comment out"
 _INLINE_CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
 
 
@@ -30,7 +32,7 @@ def check(context: Context) -> Iterator[Finding]:
                 line.number,
                 "text of a template was left over",
                 evidence=mark[0][:60],
-                fix="say what belongs here, or take the section out",
+                fix=_TAKE_OUT if "<!--" in line.text else _FILL_IN,
             )
 
 
