@@ -17,7 +17,7 @@ from evalkit.hub.client import open_api
 from evalkit.hub.discussions import Discussions
 from evalkit.hub.plan import ReleasePlan
 from evalkit.hub.publish import Options, preview, publish
-from evalkit.hub.receipts import Receipts
+from evalkit.hub.receipts import Receipt, Receipts
 from evalkit.hub.rollback import rollback
 from evalkit.hub.serve import Server, running
 from evalkit.hub.standing import standings
@@ -127,6 +127,26 @@ def test_what_somebody_committed_since_is_left(
     [undone] = rollback(server.target(), receipts=receipts)
     assert (undone.action, "somebody else" in undone.reason) == ("leave", True)
     assert "NOTICE" in files(api)
+
+
+def test_what_another_publication_committed_since_is_left(
+    server: Server, release: Path, receipts: Path, tmp_path: Path
+) -> None:
+    """It tells in its commits that evalkit made them, as this one does."""
+    publish([hub_parts.plan_of(release)], server.target(), receipts=receipts)
+    publish([changed(release)], server.target(), receipts=tmp_path / "theirs")
+    [undone] = rollback(server.target(), receipts=receipts)
+    assert (undone.action, "somebody else" in undone.reason) == ("leave", True)
+
+
+def test_a_repository_that_another_made_first_is_left(
+    server: Server, release: Path, receipts: Path, tmp_path: Path
+) -> None:
+    """Killed before it made the repository, of which it had noted that it would."""
+    Receipts(receipts).put(Receipt(REPO, "local", True, "", "planned"))
+    publish([hub_parts.plan_of(release)], server.target(), receipts=tmp_path / "theirs")
+    [undone] = rollback(server.target(), receipts=receipts)
+    assert undone.action == "leave"
 
 
 def test_a_collection_that_was_there_stays(

@@ -70,6 +70,15 @@ def test_paths_are_found_in_the_head_of_weights(release: Path) -> None:
     assert "path of this machine" in problems(release)[0]
 
 
+def test_names_are_found_in_the_head_of_weights(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "_own_names", lambda: frozenset({"alicia"}))
+    header = json.dumps({"__metadata__": {"saved_by": "alicia"}}).encode()
+    (release / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert "user or host" in problems(release)[0]
+
+
 @pytest.mark.parametrize(
     ("path", "text"),
     [

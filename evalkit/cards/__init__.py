@@ -13,7 +13,7 @@ from evalkit.cards.links import CARD_FILE, results_folder
 from evalkit.cards.picture import build_figures, can_draw
 from evalkit.cards.recording import Book, records_of
 from evalkit.cards.recovery import RECOVERY_FILE
-from evalkit.cards.regions import is_sealed, rebuilt
+from evalkit.cards.regions import holds_own_words, is_sealed, rebuilt
 from evalkit.cards.terms import faults as licence_faults
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "can_draw",
     "drawn_points",
     "eval_result_paths",
+    "holds_own_words",
     "is_sealed",
     "licence_faults",
     "rebuilt",

@@ -65,6 +65,14 @@ def was_edited(text: str) -> bool:
     return seal != _digest(body)
 
 
+def holds_own_words(text: str) -> bool:
+    """Whether a person wrote into a card: between its marks, or elsewhere."""
+    try:
+        return was_edited(text) or any(region.text.strip() for region in regions(text))
+    except CardError:
+        return True  # its marks are no longer as evalkit set them
+
+
 def rebuilt(built: str, before: str, overwrite: bool = False) -> str:
     """A newly built card with the regions of the card that it replaces.
 

@@ -12,7 +12,7 @@ from evalkit.hub.client import HubTarget, open_api
 from evalkit.hub.plan import ReleasePlan, name_problems
 from evalkit.hub.readback import verify
 from evalkit.hub.receipts import Receipt, Receipts, Stage
-from evalkit.hub.remote import Outlook, RemoteRepo, hub_errors, outlook
+from evalkit.hub.remote import Outlook, RemoteRepo, hub_errors, is_as_left, outlook
 from evalkit.hub.tagging import put_tag
 from evalkit.records import Release
 from evalkit.roles import Progress
@@ -176,9 +176,7 @@ def _made_here(receipt: Receipt | None, remote: RemoteRepo) -> bool:
     """Whether a repository is the one that a receipt says this publication created."""
     if receipt is None or not receipt.made_here or receipt.stage == "rolled back":
         return False
-    if receipt.stage == "planned":
-        return remote.is_fresh  # it was being created when the run was cut
-    return remote.ours or remote.head in (receipt.commit, receipt.parent)
+    return is_as_left(receipt, remote)
 
 
 def _finished(receipt: Receipt, plan: ReleasePlan) -> bool:

@@ -84,6 +84,18 @@ def surplus(plan: ReleasePlan, there: dict[str, tuple[int, str, str]]) -> list[s
     return sorted(set(there) - {file.path for file in plan.files} - {_AUTOMATIC})
 
 
+def is_as_left(receipt: Receipt, remote: RemoteRepo) -> bool:
+    """Whether nobody else has committed since the publication that `receipt` tells of.
+
+    The commits of another publication look like ours: what counts is the head. But an answer may
+    have been lost: then our commit is there, and the receipt does not know it.
+    """
+    if receipt.stage == "planned":
+        return remote.is_fresh  # it was being created when the run was cut
+    known = (receipt.commit, receipt.parent)
+    return remote.head in known or (not receipt.commit and remote.ours)
+
+
 def outlook(api: Any, plan: ReleasePlan, receipt: Receipt | None, private: bool) -> Outlook:
     """What publishing `plan` would do now."""
     remote = look(api, plan.repo_id, plan.kind)

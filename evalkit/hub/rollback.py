@@ -11,7 +11,7 @@ from typing import Any, Literal
 from evalkit.errors import PublishError
 from evalkit.hub.client import HubTarget, open_api
 from evalkit.hub.receipts import Receipt, Receipts
-from evalkit.hub.remote import TRAILER, RemoteRepo, files_at, hub_errors, look
+from evalkit.hub.remote import TRAILER, RemoteRepo, files_at, hub_errors, is_as_left, look
 
 Action = Literal["delete", "revert", "nothing", "leave"]
 REVERTED = "Reverted-by: evalkit"
@@ -61,8 +61,7 @@ def _outlook(api: Any, target: HubTarget, receipt: Receipt) -> Undoing:
 def _judged(api: Any, receipt: Receipt, remote: RemoteRepo | None) -> tuple[Action, str]:
     if remote is None:
         return "nothing", "it does not exist"
-    untouched = remote.head in (receipt.commit, receipt.parent) or remote.ours or remote.is_fresh
-    if receipt.made_here and untouched:
+    if receipt.made_here and is_as_left(receipt, remote):
         return "delete", "this publication created it"
     if receipt.made_here:
         return "leave", "somebody else has committed to it since"
@@ -71,8 +70,7 @@ def _judged(api: Any, receipt: Receipt, remote: RemoteRepo | None) -> tuple[Acti
     before = files_at(api, receipt.repo_id, receipt.kind, receipt.parent)
     if before == remote.files:
         return "nothing", "it holds what it held before"
-    # An answer may have been lost: then our commit is there, and the journal does not know it.
-    if remote.head == receipt.commit or (not receipt.commit and remote.ours):
+    if is_as_left(receipt, remote):
         return "revert", f"to {receipt.parent[:12]}, as it was before"
     return "leave", "somebody else has committed to it since"
 

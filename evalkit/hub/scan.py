@@ -72,7 +72,7 @@ def file_problems(
     if not _is_allowed(path, allowed):
         return [Problem(path, "is no file that a release holds", "remove it")]
     if file.suffix == ".safetensors":
-        return _safetensors_problems(file, path)
+        return _safetensors_problems(file, path, namespace)
     private = list(_text_problems(file, path, namespace))
     if private:
         return private  # what parsers say of a file quotes it
@@ -110,7 +110,7 @@ def _text_problems(file: Path, path: str, namespace: str) -> Iterator[Problem]:
             yield Problem(where, f"names a user or host of this machine: {found}", "remove it")
 
 
-def _names(text: mmap.mmap, namespace: str) -> Iterator[re.Match[bytes]]:
+def _names(text: mmap.mmap | bytes, namespace: str) -> Iterator[re.Match[bytes]]:
     """Where a text names this machine's user or host: as a folder, as `user@`, as a JSON value."""
     for name in sorted(_own_names() - {namespace}):
         word = re.escape(name.encode())
@@ -192,8 +192,8 @@ def _card_problems(file: Path, path: str) -> Iterator[Problem]:
             yield Problem(path, error, "make the card with `evalkit card`")
 
 
-def _safetensors_problems(file: Path, path: str) -> list[Problem]:
-    """Reads the header alone: it must be whole, fit the file, and hold no secret."""
+def _safetensors_problems(file: Path, path: str, namespace: str) -> list[Problem]:
+    """Reads the header alone: it must be whole, fit the file, and hold no secret or name."""
     size_bytes = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -206,10 +206,12 @@ def _safetensors_problems(file: Path, path: str) -> list[Problem]:
         return [Problem(path, f"has a broken header: {error!r}", "save it again")]
     if size_bytes != 8 + length + max(ends, default=0):
         return [Problem(path, "is cut off, or longer than its header says", "save it again")]
+    private = [("path", one) for one in PRIVATE_PATH.finditer(header)]
+    private += [("user or host", one) for one in _names(header, namespace)]
     named = [
-        Problem(path, f"names a path of this machine: {found[0].decode('utf-8', 'replace')}",
+        Problem(path, f"names a {what} of this machine: {one[0].decode('utf-8', 'replace')}",
                 "save it again without that metadata")
-        for found in PRIVATE_PATH.finditer(header)
+        for what, one in private
     ]  # fmt: skip
     return [*_secrets(header, path), *named]
 

@@ -16,6 +16,7 @@ from evalkit.cards import (
     build_family_page,
     build_files,
     can_draw,
+    holds_own_words,
     is_sealed,
     licence_faults,
     rebuilt,
@@ -165,15 +166,17 @@ def _family_page(context: StepContext, family: Family) -> str:
 
 
 def keep_cards(run: RunDir) -> None:
-    """Copies the cards of a run aside, before their step is forgotten.
+    """Copies the cards that a person wrote into aside, before their step is forgotten.
 
-    What a person wrote into them goes over into those that replace them.
+    What was written goes over into those that replace them.
     """
     folder = run.folder(NAME)
     found = {card.parent.name: card for card in sorted(folder.glob(f"*/{CARD_FILE}"))}
     found |= {page.stem: page for page in folder.glob(FAMILY_PAGE)}
     for name, card in found.items():
-        write_text(_kept(run, name), card.read_text("utf-8"))
+        text = card.read_text("utf-8")
+        if holds_own_words(text):
+            write_text(_kept(run, name), text)
 
 
 def _kept(run: RunDir, title: str) -> Path:

@@ -176,7 +176,8 @@ def _is_finished(recipe: Recipe, goal: str, run: RunDir, options: RunOptions) ->
 
 
 def _forget(ready: Ready, orders: Orders) -> None:
-    carding.keep_cards(ready.run)
+    if orders.redo:
+        carding.keep_cards(ready.run)
     forgotten = runner.redo(ready.plan, ready.run, orders.redo, ready.options)
     beyond = [name for name in forgotten if name not in ready.plan.by_name]
     if beyond:
