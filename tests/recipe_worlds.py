@@ -5,6 +5,7 @@ prompts, PairRM, benchmark data, judge, Hub) or costs time (tokens, batches, sam
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,12 +113,20 @@ def make_world(recipe: str, folder: Path, pair_rm: Path, judge_url: str) -> Worl
     base = write_base(BASE_OF[recipe], folder / "base")
     own = {key: plan["base"][key] for key in ("without_bos",) if key in plan["base"]}
     values: dict[str, Any] = {"base": {"model": str(base), **own}, "publish.endpoint": "local"}
+    # No card may say that these are models of billions of parameters.
+    values["name"] = values["card.title"] = sizeless(plan["name"])
+    values["card.summary"] = values["card.limitations"] = "A tiny model that shows the road."
     values |= _judge(plan["evaluation"]["judge"]["name"], folder, pair_rm, judge_url)
     for number, stage in enumerate(plan["stages"]):
         values |= dict(_stage(recipe, number, stage, folder, pair_rm))
     for number, benchmark in enumerate(plan["evaluation"]["benchmarks"]):
         values |= dict(_benchmark(f"evaluation.benchmarks.{number}", benchmark, folder))
     return World(base, tuple(f"{key}={json.dumps(value)}" for key, value in values.items()))
+
+
+def sizeless(name: str) -> str:
+    """A family's name without the size of its models."""
+    return re.sub(r"-?\d+(?:\.\d+)?[BMbm](?=-|$)", "", name)
 
 
 def _judge(name: str, folder: Path, pair_rm: Path, url: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ if __name__ == "__main__":
     model = LLM(sys.argv[1], enforce_eager=True, max_model_len=64, max_num_seqs=8)
     asked = [{"prompt_token_ids": ids} for ids in prompts]
     how = SamplingParams(temperature=0.0, max_tokens=tokens, min_tokens=tokens)
-    answers = model.generate(asked, how)
+    answers = model.generate(asked, how, use_tqdm=False)
     print("ANSWERS", json.dumps([list(one.outputs[0].token_ids) for one in answers]))
 """
 

@@ -9,7 +9,7 @@ import yaml
 from judge_server import served
 from pair_rm_parts import write_blender
 from recipe_bases import BASES, WINDOW
-from recipe_worlds import BASE_OF, RECIPES, evalkit, make_world
+from recipe_worlds import BASE_OF, RECIPES, evalkit, make_world, sizeless
 
 from evalkit.records import PromptGroup, from_json
 from evalkit.rendering import plain_template
@@ -88,6 +88,7 @@ def executed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         words = ["train-and-publish", str(RECIPES / f"{name}.yaml"), *world.flags()]
         assert evalkit(*words, "--out", str(run), "--hub-root", str(hub)) == 0
     plan = yaml.safe_load((RECIPES / f"{name}.yaml").read_text("utf-8"))
+    plan["name"] = sizeless(plan["name"])
     return Executed(name, plan, RunDir(run), hub)
 
 
