@@ -60,7 +60,7 @@ quickstart: setup  ## train, evaluate, quantize, write up and publish the pocket
 	$(BIN)/evalkit train-and-publish recipes/quickstart.yaml
 
 test: setup  ## the quick tests: offline, CPU, minutes
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 test-all: setup  ## the slow tests, and those that need what this machine may have
 	$(BIN)/pytest -m '$(SLOW)'
